@@ -1,0 +1,6 @@
+std = "min"
+max_line_length = 140
+read_globals = { "jit" }
+files["spec"] = { std = "min+busted", max_line_length = 170 } -- tables of cases are read across
+files["examples/backend"] = { std = "ngx_lua" }
+exclude_files = { "build*" }

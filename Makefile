@@ -1,0 +1,167 @@
+# `make` builds the C core for every Lua whose headers are on this machine (LUA=luajit: for that one alone), each
+# under build/ABI/, so that rebuild.lua works in place under any of them. `make help` lists the rest.
+
+VERSION := 0.1.0
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CFLAGS ?= -O2 -g
+BUILD ?= build
+PREFIX ?= /usr/local
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
+ALL_CFLAGS = -std=c11 $(CFLAGS) $(WARNINGS) $(WERROR) -fPIC -fvisibility=hidden -pthread -DREVEC_VERSION='"$(VERSION)"' \
+	$(shell pkg-config --cflags libcurl 2>/dev/null)
+# nodelete: lua_close would otherwise unmap the code under our threads.
+ALL_LDFLAGS = -shared -pthread -Wl,-z,nodelete $(LDFLAGS)
+LIBS = $(shell pkg-config --libs libcurl 2>/dev/null || echo -lcurl) -lm
+
+# The headers of each version of Lua's C interface. LuaJIT's is that of 5.1: one core serves both.
+include_of = $(firstword $(foreach d,/usr/include/lua$(1) /usr/local/include/lua$(1) $(if $(filter 5.1,$(1)),/usr/include/luajit-2.1 /usr/local/include/luajit-2.1),$(if $(wildcard $(d)/lua.h),$(d))))
+ifdef LUA
+ABIS := $(shell $(LUA) -e 'print((_VERSION:match("%d+%.%d+")))')
+else
+ABIS := $(foreach v,5.1 5.2 5.3 5.4,$(if $(call include_of,$(v)),$(v)))
+endif
+CORES := $(ABIS:%=$(BUILD)/%/revec/core.so)
+
+# What knows Lua is built once for each of its versions, the rest once.
+LUA_SOURCES := src/core.c src/engine.c src/system.c src/strings.c src/compat.c
+SOURCES := $(filter-out $(LUA_SOURCES),$(wildcard src/*.c))
+OBJECTS := $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
+
+.PHONY: all
+all: $(CORES)
+ifeq ($(strip $(ABIS)),)
+	@echo "revec: no Lua headers found (lua.h of 5.1 to 5.4 or LuaJIT): run 'make deps'" >&2; exit 1
+endif
+
+.PHONY: check-curl
+check-curl:
+	@echo '#include <curl/curl.h>' | $(CC) $(ALL_CFLAGS) -E -x c - >/dev/null 2>&1 || \
+		{ echo "revec: libcurl's headers are missing: run 'make deps' (Debian: libcurl4-openssl-dev)" >&2; exit 1; }
+
+$(BUILD)/obj/%.o: src/%.c $(wildcard src/*.h) Makefile | check-curl
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+define core_rules
+$(BUILD)/$(1)/obj/%.o: src/%.c $(wildcard src/*.h) Makefile | check-curl
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) -I$(or $(LUA_INCDIR),$(call include_of,$(1))) -c -o $$@ $$<
+$(BUILD)/$(1)/revec/core.so: $(LUA_SOURCES:src/%.c=$(BUILD)/$(1)/obj/%.o) $(OBJECTS)
+	@mkdir -p $$(@D)
+	$$(CC) -o $$@ $$^ $$(ALL_LDFLAGS) $$(LIBS)
+# The C functions that have no Lua face of their own, for their specs.
+$(BUILD)/$(1)/obj/internals.o: spec/support/internals.c $(wildcard src/*.h) Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) -Isrc -I$(or $(LUA_INCDIR),$(call include_of,$(1))) -c -o $$@ $$<
+$(BUILD)/$(1)/revec/internals.so: $(BUILD)/$(1)/obj/internals.o $(BUILD)/$(1)/obj/compat.o $(OBJECTS)
+	@mkdir -p $$(@D)
+	$$(CC) -o $$@ $$^ $$(ALL_LDFLAGS) $$(LIBS)
+endef
+$(foreach v,$(ABIS),$(eval $(call core_rules,$(v))))
+
+.PHONY: internals
+internals: $(ABIS:%=$(BUILD)/%/revec/internals.so)
+
+# ---- what is needed, installed where it is missing (Debian) ----
+
+BUILD_DEPS := gcc pkg-config libcurl4-openssl-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev lua-cjson lua-argparse
+DEMO_DEPS := $(BUILD_DEPS) nginx libnginx-mod-http-lua libgd-dev curl procps
+TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua5.1 liblua5.1-0-dev bsdutils openssl
+LINT_DEPS := clang cppcheck lua-check
+
+# $(call install,packages): those of them that are not installed.
+define install
+@missing=$$(for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+if [ -n "$$missing" ]; then \
+	command -v apt-get >/dev/null || { echo "revec: install these first (names as in Debian):" $$missing >&2; exit 1; }; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	echo "installing:" $$missing; \
+	$$sudo apt-get update -qq && \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+fi
+endef
+
+.PHONY: deps deps-demo deps-test
+deps: deps-test
+	$(call install,$(LINT_DEPS))
+deps-demo:
+	$(call install,$(DEMO_DEPS))
+deps-test:
+	$(call install,$(TEST_DEPS))
+
+# ---- to see it work ----
+
+RENDER_SOURCES := $(wildcard examples/images/*.c)
+$(BUILD)/render: $(RENDER_SOURCES) $(wildcard examples/images/*.h)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CFLAGS) $(WARNINGS) $(WERROR) -o $@ $(RENDER_SOURCES) -lgd -lm
+
+# The rules know which Luas there are only in a make that starts after deps have installed them.
+.PHONY: demo
+demo: deps-demo
+	@$(MAKE) --no-print-directory -s all $(BUILD)/render
+	@BUILD=$(BUILD) examples/demo
+
+.PHONY: test
+test: deps-test
+	@$(MAKE) --no-print-directory -s all internals
+	@spec/run
+
+.PHONY: lint
+lint:
+	$(call install,$(LINT_DEPS))
+	@for cc in gcc clang; do \
+		$(MAKE) --no-print-directory -s BUILD=build-lint-$$cc CC=$$cc WERROR=-Werror all internals build-lint-$$cc/render || exit 1; done
+	cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+		--suppress=missingIncludeSystem -Isrc -DREVEC_VERSION='""' src examples/images bench spec/support
+	luacheck -q .
+
+# ---- installing: make install [PREFIX=/usr/local] [LUA=lua5.4] ----
+
+INSTALL_ABI = $(firstword $(if $(LUA),$(ABIS),$(lastword $(ABIS))))
+LUADIR ?= $(PREFIX)/share/lua/$(INSTALL_ABI)
+LIBDIR ?= $(PREFIX)/lib/lua/$(INSTALL_ABI)
+BINDIR ?= $(PREFIX)/bin
+LUA_FILES := $(shell cd lua && find revec -name '*.lua')
+
+.PHONY: install uninstall
+install: $(BUILD)/$(INSTALL_ABI)/revec/core.so
+	@for f in $(LUA_FILES); do install -D -m 644 lua/$$f "$(DESTDIR)$(LUADIR)/$$f" || exit 1; done
+	@install -D $< "$(DESTDIR)$(LIBDIR)/revec/core.so"
+	@mkdir -p "$(DESTDIR)$(BINDIR)"
+	@{ echo '#!$(or $(shell command -v $(or $(LUA),lua$(INSTALL_ABI))),/usr/bin/env lua$(INSTALL_ABI))'; \
+	   $(if $(ROCK),,echo 'package.path = "$(LUADIR)/?.lua;$(LUADIR)/?/init.lua;" .. package.path'; \
+	   echo 'package.cpath = "$(LIBDIR)/?.so;" .. package.cpath';) \
+	   echo 'os.exit(require "revec.main" (arg), true)'; } > "$(DESTDIR)$(BINDIR)/revec"
+	@chmod 755 "$(DESTDIR)$(BINDIR)/revec"
+
+# What luarocks runs: it knows nothing of the system's packages, so what it cannot know is said here.
+.PHONY: rock
+rock: all
+	@for m in cjson argparse; do $(LUA) -e "require '$$m'" 2>/dev/null || \
+		echo "revec: $$m is not there for $(LUA): install it before the first run (Debian: lua-$$m)" >&2; done
+
+uninstall:
+	rm -rf "$(DESTDIR)$(LUADIR)/revec" "$(DESTDIR)$(LIBDIR)/revec" "$(DESTDIR)$(BINDIR)/revec"
+
+# ---- the rest ----
+
+.PHONY: docs
+docs: all
+	lua5.4 doc/generate.lua > doc/options.md
+
+.PHONY: help
+help:
+	@echo "make            the C core, for every Lua with headers here (LUA=luajit: that one)"
+	@echo "make demo       installs what is missing, then shows a whole run on real images"
+	@echo "make test       installs what is missing, then runs every spec"
+	@echo "make lint       compilers' warnings, cppcheck, luacheck"
+	@echo "make install    PREFIX=/usr/local LUA=lua5.4; make uninstall takes it away again"
+	@echo "make docs       doc/options.md from the table of options"
+	@echo "make clean      removes what was built"
+
+.PHONY: clean
+clean:
+	rm -rf build build-*

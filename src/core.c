@@ -1,0 +1,101 @@
+/* revec.core: the C side of revec as a Lua module. The reference of its functions is doc/core.md. */
+#include "core.h"
+#include "idset.h"
+
+#include <curl/curl.h>
+
+#define IDSET "revec.idset"
+
+static struct rv_idset **check_idset(lua_State *L)
+{
+    return luaL_checkudata(L, 1, IDSET);
+}
+
+static int idset_new(lua_State *L)
+{
+    struct rv_idset **s = lua_newuserdata(L, sizeof *s);
+    *s = NULL;
+    luaL_setmetatable(L, IDSET);
+    *s = rv_idset_new();
+    return *s ? 1 : luaL_error(L, "idset: out of memory");
+}
+
+static int idset_gc(lua_State *L)
+{
+    struct rv_idset **s = lua_touserdata(L, 1);
+    rv_idset_free(*s);
+    *s = NULL;
+    return 0;
+}
+
+static struct rv_idset *open_idset(lua_State *L)
+{
+    struct rv_idset *s = *check_idset(L);
+    luaL_argcheck(L, s, 1, "the set is gone");
+    return s;
+}
+
+static int idset_add(lua_State *L)
+{
+    size_t len;
+    const char *id = luaL_checklstring(L, 2, &len);
+    int added = rv_idset_add(open_idset(L), id, len);
+    if (added < 0)
+        return luaL_error(L, "idset: out of memory");
+    lua_pushboolean(L, added);
+    return 1;
+}
+
+static int idset_has(lua_State *L)
+{
+    size_t len;
+    const char *id = luaL_checklstring(L, 2, &len);
+    lua_pushboolean(L, rv_idset_has(open_idset(L), id, len));
+    return 1;
+}
+
+static int idset_count(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)rv_idset_count(open_idset(L)));
+    return 1;
+}
+
+static int idset_bytes(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)rv_idset_bytes(open_idset(L)));
+    return 1;
+}
+
+static void open_idsets(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        {"add", idset_add}, {"has", idset_has}, {"count", idset_count}, {"bytes", idset_bytes}, {NULL, NULL},
+    };
+    luaL_newmetatable(L, IDSET);
+    luaL_newlibtable(L, methods);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, idset_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushliteral(L, "revec.idset");
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+    lua_pushcfunction(L, idset_new);
+    lua_setfield(L, -2, "idset");
+}
+
+__attribute__((visibility("default"))) int luaopen_revec_core(lua_State *L);
+
+int luaopen_revec_core(lua_State *L)
+{
+    lua_newtable(L);
+    lua_pushliteral(L, REVEC_VERSION);
+    lua_setfield(L, -2, "version");
+    lua_pushstring(L, curl_version());
+    lua_setfield(L, -2, "libcurl");
+    open_idsets(L);
+    rv_open_engine(L);
+    rv_open_system(L);
+    rv_open_text(L);
+    return 1;
+}

@@ -1,0 +1,110 @@
+/* See host.h. */
+#include "host.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { MAX_PROBE_WAIT_S = 5 };
+
+void rv_host_init(struct rv_host *h, const struct rv_settings *settings)
+{
+    *h = (struct rv_host){
+        .state = RV_IO_STARTING,
+        .max_concurrent = settings->max_concurrent,
+        .down_timeout = settings->down_timeout,
+        .rate = settings->rate,
+        .retry_delay = settings->policy.retry_delay,
+    };
+}
+
+static void enter(struct rv_host *h, enum rv_io_state state, const char *why)
+{
+    h->state = state;
+    snprintf(h->reason, sizeof h->reason, "%s", why ? why : "");
+}
+
+int rv_host_limit(const struct rv_host *h, double now)
+{
+    if (h->state >= RV_IO_PAUSED || now < h->held_until || (h->rate > 0 && now < h->next_slot))
+        return 0;
+    /* The first connection alone finds out whether there is anybody (and resolves the name once); the first
+     * request after a hold whether it is over. */
+    return h->connected && !h->throttles ? h->max_concurrent : 1;
+}
+
+double rv_host_wakes(const struct rv_host *h, double now)
+{
+    if (h->state == RV_IO_PAUSED)
+        return fmin(h->probe_at, h->silent_since + h->down_timeout);
+    return fmax(now, fmax(h->held_until, h->rate > 0 ? h->next_slot : 0));
+}
+
+void rv_host_sending(struct rv_host *h, double now)
+{
+    /* A slot that was missed by more than a tenth of a second is lost, not made up for in a burst. */
+    if (h->rate > 0)
+        h->next_slot = fmax(h->next_slot, now - 0.1) + 1 / h->rate;
+}
+
+void rv_host_answered(struct rv_host *h, double now, bool throttled, double hold, bool announced, const char *why)
+{
+    h->silent = 0;
+    if (!throttled) {
+        h->throttles = 0;
+        if (h->state != RV_IO_DOWN)
+            enter(h, RV_IO_RUNNING, NULL);
+        return;
+    }
+    if (!h->throttles++)
+        h->throttled_since = now;
+    double held_until = fmax(h->held_until, now + hold);
+    if (announced)
+        h->throttled_since += held_until - fmax(h->held_until, now);
+    h->held_until = held_until;
+    if (h->state != RV_IO_DOWN)
+        enter(h, RV_IO_THROTTLED, why);
+}
+
+void rv_host_silent(struct rv_host *h, double now, const char *why)
+{
+    if (h->state == RV_IO_DOWN)
+        return;
+    if (!h->silent++)
+        h->silent_since = now;
+    if (!h->connected) {
+        enter(h, RV_IO_DOWN, why);
+    } else if (h->state != RV_IO_PAUSED && h->silent >= RV_HOST_GONE_AFTER) {
+        enter(h, RV_IO_PAUSED, why);
+        h->probes = 0;
+        h->probe_at = now;
+    }
+}
+
+bool rv_host_probe_due(const struct rv_host *h, double now)
+{
+    return h->state == RV_IO_PAUSED && now >= h->probe_at;
+}
+
+void rv_host_probing(struct rv_host *h)
+{
+    h->probe_at = INFINITY;
+}
+
+void rv_host_probed(struct rv_host *h, double now)
+{
+    h->probe_at = now + fmax(0.05, fmin(MAX_PROBE_WAIT_S, ldexp(h->retry_delay, h->probes > 30 ? 30 : h->probes)));
+    h->probes++;
+}
+
+void rv_host_tick(struct rv_host *h, double now)
+{
+    if (h->state == RV_IO_PAUSED && now - h->silent_since >= h->down_timeout)
+        h->state = RV_IO_DOWN;
+    else if (h->throttles && now >= h->held_until && now - h->throttled_since >= h->down_timeout)
+        h->state = RV_IO_DOWN;
+}
+
+void rv_host_give_up(struct rv_host *h, const char *why)
+{
+    enter(h, RV_IO_DOWN, why);
+}

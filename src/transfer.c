@@ -1,0 +1,421 @@
+/*
+ * See transfer.h. The options follow doc/reliability.md, "libcurl multi: pitfalls with versions".
+ *
+ * libcurl sends a request again, whatever its method, when a kept connection dies before a byte of the answer.
+ * CURLOPT_PREREQFUNCTION is called before every such send: it counts them and allows one more per attempt.
+ */
+#define _GNU_SOURCE
+#include "transfer.h"
+#include "skim.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+enum {
+    MAX_SENDS_PER_ATTEMPT = 2,
+    MAX_HEADER_BYTES = 64 * 1024,
+    MAX_HEAD = 8192,      /* of a failure's body, kept to say why */
+    MAX_GOOD_HEAD = 1024, /* of a good answer's, which may yet turn out to tell of a failure */
+    /* uvicorn closes idle connections after 5 s; one that is older is not worth the risk of a re-send. */
+    MAX_IDLE_S = 4,
+    MAX_LIFETIME_S = 300,
+};
+
+struct rv_transfer {
+    const struct rv_settings *settings;
+    bool *connected;
+    CURL *easy;
+    const struct rv_route *route; /* what the handle is set up for */
+    struct curl_slist *headers;
+    struct rv_request *request;
+    struct rv_skim skim;
+    int status;
+    int sends;
+    size_t header_bytes, body_bytes, head_len;
+    double retry_after;        /* seconds, of the answer so far */
+    char date[64], until[64];  /* its Date, and a Retry-After that is a date */
+    bool capped;
+    char error[CURL_ERROR_SIZE];
+    char head[MAX_HEAD];
+};
+
+static bool is_accepted(const struct rv_transfer *t)
+{
+    const struct rv_rules *rules = &t->route->rules;
+    for (int i = 0; i < rules->accepted_count; i++)
+        if (rules->accepted[i] == t->status)
+            return true;
+    return t->status >= 200 && t->status < 300;
+}
+
+static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
+{
+    struct rv_transfer *t = arg;
+    size_t len = size * n;
+    if (len > t->route->max_bytes - t->body_bytes) {
+        t->capped = true;
+        return 0;
+    }
+    t->body_bytes += len;
+    size_t most = is_accepted(t) ? MAX_GOOD_HEAD : MAX_HEAD;
+    if (t->head_len < most) {
+        size_t take = len < most - t->head_len ? len : most - t->head_len;
+        memcpy(t->head + t->head_len, bytes, take);
+        t->head_len += take;
+    }
+    if (t->route->rules.wants_json)
+        rv_skim_feed(&t->skim, bytes, len);
+    return len;
+}
+
+/* The value of the header called name, copied without the line's end; false when it is another header. */
+static bool header_is(const char *line, size_t len, const char *name, char *value, size_t room)
+{
+    size_t n = strlen(name);
+    if (len <= n || strncasecmp(line, name, n) || line[n] != ':')
+        return false;
+    line += n + 1;
+    len -= n + 1;
+    while (len && (*line == ' ' || *line == '\t'))
+        line++, len--;
+    while (len && (unsigned char)line[len - 1] <= ' ')
+        len--;
+    if (len >= room)
+        len = room - 1;
+    memcpy(value, line, len);
+    value[len] = 0;
+    return true;
+}
+
+static void forget_waiting(struct rv_transfer *t)
+{
+    t->date[0] = t->until[0] = 0;
+    t->retry_after = -1;
+}
+
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
+{
+    struct rv_transfer *t = arg;
+    size_t len = size * n;
+    t->header_bytes += len;
+    if (t->header_bytes > MAX_HEADER_BYTES) {
+        t->capped = true;
+        return 0;
+    }
+    if (len > 5 && !memcmp(line, "HTTP/", 5)) {
+        long status = 0;
+        curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+        t->status = (int)status;
+        forget_waiting(t);
+        return len;
+    }
+    if (header_is(line, len, "Date", t->date, sizeof t->date))
+        return len;
+    char wait[sizeof t->until];
+    if (header_is(line, len, "Retry-After", wait, sizeof wait)) {
+        /* Of several the largest counts; a date can be told only once the Date header is known. */
+        if (wait[0] >= '0' && wait[0] <= '9')
+            t->retry_after = fmax(t->retry_after, rv_retry_after(wait, NULL, 0));
+        else
+            memcpy(t->until, wait, sizeof wait);
+    }
+    return len;
+}
+
+/* Seconds that the server asked to wait, negative when it did not. */
+static double asked_to_wait(const struct rv_transfer *t)
+{
+    if (!t->until[0])
+        return t->retry_after;
+    return fmax(t->retry_after, rv_retry_after(t->until, t->date[0] ? t->date : NULL, (int64_t)time(NULL)));
+}
+
+static int on_send(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+    struct rv_transfer *t = arg;
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+    if (t->sends == MAX_SENDS_PER_ATTEMPT)
+        return CURL_PREREQFUNC_ABORT;
+    *t->connected = true;
+    t->sends++;
+    t->request->sends++;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* Sets one option of the user's; false, with its name in *error, when this libcurl refuses it. */
+static bool set(CURL *easy, CURLoption option, const char *value, const char *name, const char **error)
+{
+    if (!value || curl_easy_setopt(easy, option, value) == CURLE_OK)
+        return true;
+    *error = name;
+    return false;
+}
+
+static bool set_up(struct rv_transfer *t, const char **error)
+{
+    const struct rv_settings *s = t->settings;
+    CURL *e = t->easy;
+    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
+    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
+    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)(s->http2 ? CURL_HTTP_VERSION_2_0 : CURL_HTTP_VERSION_1_1));
+    curl_easy_setopt(e, CURLOPT_PIPEWAIT, (long)s->http2);
+    curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)MAX_IDLE_S);
+    curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN, (long)MAX_LIFETIME_S);
+    curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(s->timeout * 1000));
+    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(s->connect_timeout * 1000));
+    curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, s->insecure ? 0L : 1L);
+    curl_easy_setopt(e, CURLOPT_SSL_VERIFYHOST, s->insecure ? 0L : 2L);
+    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, t->error);
+    curl_easy_setopt(e, CURLOPT_PRIVATE, t);
+    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(e, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
+    curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_send);
+    curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
+    t->route = NULL;
+    return set(e, CURLOPT_USERAGENT, s->user_agent, "user_agent", error) && set(e, CURLOPT_CAINFO, s->cacert, "cacert", error)
+        && set(e, CURLOPT_SSLCERT, s->cert, "cert", error) && set(e, CURLOPT_SSLKEY, s->key, "key", error)
+        && set(e, CURLOPT_PROXY, s->proxy, "proxy", error)
+        && set(e, CURLOPT_UNIX_SOCKET_PATH, s->unix_socket, "unix_socket", error);
+}
+
+struct rv_transfer *rv_transfer_new(const struct rv_settings *settings, bool *connected, const char **error)
+{
+    struct rv_transfer *t = calloc(1, sizeof *t);
+    *error = "out of memory";
+    if (t && (t->easy = curl_easy_init())) {
+        t->settings = settings;
+        t->connected = connected;
+        if (set_up(t, error))
+            return t;
+    }
+    rv_transfer_free(t);
+    return NULL;
+}
+
+void rv_transfer_free(struct rv_transfer *t)
+{
+    if (!t)
+        return;
+    curl_easy_cleanup(t->easy);
+    curl_slist_free_all(t->headers);
+    rv_skim_free(&t->skim);
+    free(t);
+}
+
+static bool add_headers(struct curl_slist **list, char *const *headers)
+{
+    for (; headers && *headers; headers++) {
+        struct curl_slist *longer = curl_slist_append(*list, *headers);
+        if (!longer)
+            return false;
+        *list = longer;
+    }
+    return true;
+}
+
+static bool set_route(struct rv_transfer *t, const struct rv_route *route)
+{
+    struct curl_slist *headers = NULL;
+    /* Without an Expect header libcurl would wait up to a second for a 100 before sending a large body. */
+    char *const ours[] = {(char *)"Expect:", NULL};
+    if (!add_headers(&headers, ours) || !add_headers(&headers, t->settings->headers) || !add_headers(&headers, route->headers)) {
+        curl_slist_free_all(headers);
+        return false;
+    }
+    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, headers);
+    curl_slist_free_all(t->headers);
+    t->headers = headers;
+    bool get = !strcmp(route->method, "GET");
+    curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
+    if (!get) {
+        curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
+        curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, "");
+        curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE, 0L);
+    }
+    bool custom = !get && strcmp(route->method, "POST");
+    if (curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, custom ? route->method : NULL))
+        return false;
+    t->route = route;
+    return true;
+}
+
+bool rv_transfer_begin(struct rv_transfer *t, struct rv_request *request)
+{
+    /* Before 8.17 libcurl counts re-sends over the handle's life and gives up falsely at the fifth. */
+    if (t->sends > 1) {
+        const char *error;
+        curl_easy_reset(t->easy);
+        if (!set_up(t, &error))
+            return false;
+    }
+    t->request = request;
+    t->status = t->sends = 0;
+    t->header_bytes = t->body_bytes = t->head_len = 0;
+    t->error[0] = 0;
+    forget_waiting(t);
+    t->capped = false;
+    if (t->route != request->route && !set_route(t, request->route))
+        return false;
+    rv_skim_begin(&t->skim, (const char *const *)t->route->fields, t->route->field_count);
+    return curl_easy_setopt(t->easy, CURLOPT_URL, (const char *)request->url) == CURLE_OK;
+}
+
+CURL *rv_transfer_easy(struct rv_transfer *t)
+{
+    return t->easy;
+}
+
+struct rv_request *rv_transfer_request(struct rv_transfer *t)
+{
+    return t->request;
+}
+
+int rv_transfer_sends(const struct rv_transfer *t)
+{
+    return t->sends;
+}
+
+static enum rv_transport transport(const struct rv_transfer *t, CURLcode code)
+{
+    if (t->capped)
+        return RV_TRANSPORT_CAPPED;
+    switch (code) {
+    case CURLE_OK:
+        return RV_TRANSPORT_OK;
+    case CURLE_PEER_FAILED_VERIFICATION: case CURLE_SSL_CERTPROBLEM: case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CACERT_BADFILE: case CURLE_SSL_CRL_BADFILE: case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH: case CURLE_SSL_INVALIDCERTSTATUS: case CURLE_SSL_CLIENTCERT:
+        return RV_TRANSPORT_TLS;
+    case CURLE_WEIRD_SERVER_REPLY: case CURLE_UNSUPPORTED_PROTOCOL: case CURLE_BAD_CONTENT_ENCODING:
+        return RV_TRANSPORT_GARBAGE;
+    case CURLE_OPERATION_TIMEDOUT:
+        return t->sends ? RV_TRANSPORT_TIMEOUT : RV_TRANSPORT_CONNECT;
+    default:
+        return t->sends ? RV_TRANSPORT_CUT : RV_TRANSPORT_CONNECT;
+    }
+}
+
+/* Moves the wanted values from the skimmer to the request: text for strings, raw JSON for the rest. */
+static bool keep_values(struct rv_transfer *t)
+{
+    int n = t->route->field_count;
+    struct rv_request *r = t->request;
+    if (!n)
+        return true;
+    r->values = calloc((size_t)n, sizeof *r->values + sizeof *r->value_lens);
+    if (!r->values)
+        return false;
+    r->value_lens = (size_t *)(void *)(r->values + n);
+    for (int i = 0; i < n; i++) {
+        struct rv_skim_value *v = &t->skim.values[i];
+        if (!v->text || v->truncated)
+            continue;
+        long len = rv_json_unquote(v->text, v->len);
+        r->values[i] = v->text;
+        r->value_lens[i] = len >= 0 ? (size_t)len : v->len;
+        v->text = NULL;
+    }
+    return true;
+}
+
+static void forget_outcome(struct rv_request *r)
+{
+    for (int i = 0; r->values && i < r->route->field_count; i++)
+        free(r->values[i]);
+    free(r->values);
+    free(r->message);
+    free(r->body);
+    r->values = NULL;
+    r->message = r->body = NULL;
+    r->body_len = 0;
+}
+
+void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
+{
+    struct rv_request *r = t->request;
+    struct rv_skim *s = &t->skim;
+    forget_outcome(r);
+    *retry_after = asked_to_wait(t);
+    struct rv_answer answer = {
+        .transport = transport(t, code),
+        .status = t->status,
+        .has_retry_after = *retry_after >= 0,
+        .json_complete = rv_skim_complete(s),
+        .json_object = s->state != RV_SKIM_BROKEN && s->state != RV_SKIM_START,
+        .said = t->route->field_count ? s->values[0].text : NULL,
+        .body = t->head,
+        .body_len = t->head_len,
+    };
+    r->status = t->status;
+    r->kind = rv_classify(&t->route->rules, &answer);
+    bool short_of_memory = s->out_of_memory || !keep_values(t);
+    if (short_of_memory)
+        r->kind = RV_CUT_SHORT;
+    if (r->kind == RV_OK)
+        return;
+    if (short_of_memory)
+        r->message = strdup("out of memory");
+    else if (code != CURLE_OK && !t->capped)
+        r->message = strdup(t->error[0] ? t->error : curl_easy_strerror(code));
+    if (t->head_len && (r->body = malloc(t->head_len))) {
+        memcpy(r->body, t->head, t->head_len);
+        r->body_len = t->head_len;
+    }
+}
+
+struct rv_request *rv_request_new(const struct rv_route *route, const char *url, size_t len, int item)
+{
+    struct rv_request *r = calloc(1, sizeof *r + len + 1);
+    if (!r)
+        return NULL;
+    r->route = route;
+    r->item = item;
+    memcpy(r->url, url, len);
+    return r;
+}
+
+void rv_request_free(struct rv_request *r)
+{
+    if (r)
+        forget_outcome(r);
+    free(r);
+}
+
+static void free_strings(char **list)
+{
+    for (char **s = list; s && *s; s++)
+        free(*s);
+    free(list);
+}
+
+void rv_route_free(struct rv_route *r)
+{
+    if (!r)
+        return;
+    free(r->method);
+    free_strings(r->headers);
+    free_strings(r->fields);
+    free((void *)r->rules.accepted);
+    free_strings((char **)r->rules.throttle);
+    free_strings((char **)r->rules.denied);
+    free(r);
+}
+
+void rv_settings_free(struct rv_settings *s)
+{
+    free_strings(s->headers);
+    char *const strings[] = {s->probe_url, s->user_agent, s->cacert, s->cert, s->key, s->proxy, s->unix_socket};
+    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++)
+        free(strings[i]);
+    *s = (struct rv_settings){0};
+}

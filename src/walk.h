@@ -1,0 +1,50 @@
+/*
+ * Walks a folder and hands out its images in an order that depends on their names alone: the entries of a
+ * folder sorted by bytes, a sub-folder's images where its name stands. One thread of its own, which also
+ * counts ahead of the work. Nothing is stat'ed unless the file system does not tell its type or it is a
+ * link. Hidden files count; links to files count; links to folders are not followed; anything that is
+ * neither file nor folder is passed over.
+ *
+ * Memory: the names of the folders on the current path, and a queue of at most RV_WALK_QUEUE entries.
+ */
+#ifndef RV_WALK_H
+#define RV_WALK_H
+
+#include "notify.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { RV_WALK_QUEUE = 4096 };
+
+struct rv_walk;
+
+enum rv_walk_result {
+    RV_WALK_IMAGE,  /* path is an image, relative to the root */
+    RV_WALK_FOLDER, /* path is a folder that could not be read ("" is the root itself); error says why */
+    RV_WALK_WAIT,   /* nothing yet: notify rings when there is */
+    RV_WALK_END,
+};
+
+/*
+ * Opens root and starts the thread. extensions: lower-case, without dot, ended by NULL; copied.
+ * limit: count at most so many (the count ends early), 0 for all. notify is borrowed and must outlive the walk.
+ * NULL with errno set when root is no folder that can be read, or resources are short.
+ */
+struct rv_walk *rv_walk_open(const char *root, const char *const *extensions, uint64_t limit,
+                             const struct rv_notify *notify);
+
+/* The next entry; never blocks. *path (not NUL-terminated, *len bytes) is valid until the next call. */
+enum rv_walk_result rv_walk_next(struct rv_walk *w, const char **path, size_t *len, int *error);
+
+/* How many images there are, as far as counted; *known becomes true when that is all of them. */
+uint64_t rv_walk_total(struct rv_walk *w, bool *known);
+
+/* Stops and joins the thread; may wait for one system call of it. NULL is fine. */
+void rv_walk_close(struct rv_walk *w);
+
+/* Frees what belongs to this process in a child of fork, where the thread does not exist. */
+void rv_walk_abandon(struct rv_walk *w);
+
+#endif
