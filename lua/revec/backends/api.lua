@@ -1,0 +1,77 @@
+--- The image-search backend that the guide describes (doc/backend_api.md): requests and answers, nothing else.
+--
+-- No call blocks. Embedding again an id that is indexed overwrites its vector, so all requests may be repeated.
+-- The backend reads the images from its own storage by id: no file is opened here.
+
+local cjson = require "cjson.safe"
+local core = require "revec.core"
+
+local Api = {}
+Api.__index = Api
+
+-- A failure of the service behind the backend comes as a 500 or a 200 whose message names it.
+local throttle = { "Throttling" }
+local denied = { "Arrearage", "InvalidApiKey" }
+
+--- @param options api_url, tags
+local function new(options)
+  local base = options.api_url:gsub("/+$", "")
+  return setmetatable({
+    base = base,
+    --- Asked while the backend is gone: any HTTP answer means that it is back.
+    probe_url = base .. "/health",
+    --- What the engine has to know of each kind of request (engine:route in doc/core.md).
+    routes = {
+      lookup = { method = "GET", fields = { "status" }, status_field = true, accept = { 404 }, max_bytes = 2 ^ 20,
+                 throttle = throttle, denied = denied },
+      embed = { method = "POST", headers = { "Content-Type: application/json" }, fields = { "status", "message" },
+                status_field = true, max_bytes = 2 ^ 20, throttle = throttle, denied = denied },
+    },
+    tags = options.tags and "&tags=" .. core.escape(options.tags) or "",
+  }, Api)
+end
+
+--- Whether the image is indexed.
+function Api:lookup_url(image)
+  return self.base .. "/api/v1/vectors/" .. core.escape(image.id)
+end
+
+--- @return true when the look-up's answer says that the image is indexed
+function Api.is_indexed(answer)
+  return answer.status ~= 404
+end
+
+--- Have the image embedded and indexed. tags: a string, or nil for the options' own.
+function Api:embed_url(image, tags)
+  return self.base .. "/api/v1/embedding/image?image_id=" .. core.escape(image.id) .. "&normalize=true&auto_index=true"
+    .. (tags and "&tags=" .. core.escape(tags) or self.tags)
+end
+
+-- FastAPI's own refusals have a list of objects where others have a text.
+local function detail_text(detail)
+  if type(detail) == "string" then return detail end
+  if type(detail) ~= "table" then return nil end
+  local texts = {}
+  for i, item in ipairs(detail) do
+    texts[i] = type(item) == "table" and tostring(item.msg or cjson.encode(item)) or tostring(item)
+  end
+  return #texts > 0 and table.concat(texts, "; ") or cjson.encode(detail)
+end
+
+--- One line that says why a request failed, from the engine's event.
+function Api.reason(event)
+  local body = event.body or ""
+  if event.message then return event.message end
+  if event.kind == "too_large" then return "the answer is larger than 1 MB" end
+  if body:find("^%s*<") then return "an HTML page instead of an answer" end
+  local fields = event.fields or {}
+  local answer = fields.message and fields or cjson.decode(body)
+  local text = type(answer) == "table" and (detail_text(answer.detail) or answer.message or answer.error)
+  if type(text) == "string" and text ~= "" then return text end
+  if type(text) == "table" then return cjson.encode(text) end
+  if event.kind == "cut_short" then return "the answer broke off" end
+  if body:find("%S") then return core.clean(body:sub(1, 200)) end
+  return event.kind == "bad_answer" and "an empty answer" or event.kind:gsub("_", " ")
+end
+
+return { new = new }

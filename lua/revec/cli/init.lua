@@ -1,0 +1,149 @@
+--- The command: flags and config file in, a job driven to its end, log lines and an exit code out.
+-- Uses nothing of the library but what any caller can.
+
+local args = require "revec.cli.args"
+local bars = require "revec.cli.bar"
+local core = require "revec.core"
+local logs = require "revec.cli.log"
+local messages = require "revec.cli.messages"
+local options = require "revec.options"
+local reporters = require "revec.cli.reporter"
+local revec = require "revec"
+
+local WRONG_USE = 2
+local exit_codes = { down = 3, denied = 3, refused = 3, hook = WRONG_USE, stopped = 1, record = 1 }
+local signal_codes = { INT = 130, TERM = 143, HUP = 129 }
+
+local function complain(message)
+  io.stderr:write("revec: ", core.clean(message), "\n")
+  return WRONG_USE
+end
+
+-- The table that the config file returns; or nil and one line.
+local function read_config(path)
+  local chunk, why = loadfile(path)
+  if not chunk then return nil, "--config: " .. why end
+  local ok, values = pcall(chunk)
+  if not ok then return nil, "--config: " .. tostring(values) end
+  if type(values) ~= "table" then
+    return nil, string.format("--config: %s: a table of options expected as its result, got %s", path, type(values))
+  end
+  return values
+end
+
+-- Options of config file and flags together, flags first; or nil and one line.
+local function gather(flags)
+  local given = {}
+  if flags.config then
+    local config, why = read_config(flags.config)
+    if not config then return nil, why end
+    local resolved
+    resolved, why = options.resolve(config, true)
+    if not resolved then return nil, string.format("--config: %s: %s", flags.config, why) end
+    for name, value in pairs(config) do given[name] = value end
+  end
+  for _, option in ipairs(options.list) do
+    local value = flags[option.name]
+    if value ~= nil then
+      local checked, why = options.check(option, value)
+      if checked == nil then return nil, args.flag_of(option) .. ": " .. why end
+      given[option.name] = checked
+    end
+  end
+  return given
+end
+
+-- user:password@ in a URL is nobody's business.
+local function shown(url) return (url:gsub("^(%w+://)[^/@]*@", "%1***@")) end
+
+local function wants_bar(settings)
+  if settings.quiet or settings.log_format == "json" or settings.progress == "never" then return false end
+  if not core.columns(io.stderr) then return false end
+  return settings.progress == "always" or os.getenv("TERM") ~= "dumb"
+end
+
+-- Drives the job; the name of the signal that ended it, if one did.
+local function drive(job, reporter, log, say, bar)
+  local ended_by
+  local function draw(width) return bar:text(job:snapshot(), width, reporter.last_name) end
+  while job:step(bar and 0.1 or 1) do
+    local snapshot = job:snapshot()
+    reporter:step(snapshot)
+    for signal in core.signal do
+      if signal == "USR1" then
+        log:add("RESULT", "snapshot", say("snapshot", reporter:progress_text(snapshot), bars.new(say):rate(snapshot),
+          snapshot.active, snapshot.limit, snapshot.retries, snapshot.throttled))
+      elseif ended_by then
+        job:abort("interrupted")
+      else
+        ended_by = signal
+        job:stop("interrupted")
+        log:add("WARNING", "stopping", say("stopping", "SIG" .. signal))
+      end
+    end
+    log:flush(bar and draw)
+  end
+  return ended_by
+end
+
+-- Runs a job with the command's options; the exit code.
+local function run(given)
+  local settings = assert(options.resolve(given, true))
+  local say = messages.catalogue(settings.lang or messages.language())
+  local bar = wants_bar(settings) and bars.new(say)
+  local log = logs.new {
+    file = io.stderr, format = settings.log_format,
+    least = settings.quiet and "WARNING" or settings.verbose and "DEBUG" or "INFO",
+  }
+  local reporter = reporters.new(log, say, {
+    batch_size = settings.batch_size, storage_path = settings.storage_path, dry_run = settings.dry_run,
+    shown_url = shown(settings.api_url), terse = (bar and not settings.verbose) or settings.quiet,
+  })
+  local for_library = {}
+  for name, value in pairs(given) do for_library[name] = value end
+  for _, option in ipairs(options.list) do
+    if option.cli then for_library[option.name] = nil end
+  end
+  local theirs = given.on_event
+  for_library.on_event = function(...)
+    reporter:event(...)
+    if theirs then theirs(...) end
+  end
+  local job, why = revec.start(for_library)
+  if not job then return complain("--" .. why:gsub("^[%w_]+", function(name) return (name:gsub("_", "-")) end)) end
+  reporter:start()
+  for _, path in ipairs(job.repaired or {}) do log:add("WARNING", "repaired", say("repaired", path)) end
+  local signal = drive(job, reporter, log, say, bar)
+  local report = job:report()
+  reporter:finish(report)
+  log:flush()
+  if signal and report.reason == "interrupted" then return signal_codes[signal] end
+  return exit_codes[report.reason] or (report.failed > 0 or report.folders > 0) and 1 or 0
+end
+
+--- Runs the command. Blocks until it is done; catches SIGINT, SIGTERM, SIGHUP and SIGUSR1.
+-- @param argv array of arguments, without the program's name
+-- @return exit code (doc/command.md)
+local function main(argv)
+  local lang = messages.language()
+  for i, argument in ipairs(argv) do
+    lang = argument:match("^%-%-lang=(.+)$") or argument == "--lang" and argv[i + 1] or lang
+  end
+  if lang ~= "zh" then lang = "en" end
+  local flags, why = args.parse(argv, lang)
+  if not flags then return complain(why) end
+  if flags.help then
+    io.stdout:write(args.help(lang), "\n")
+    return 0
+  elseif flags.version then
+    io.stdout:write("revec ", revec.version, " (", _VERSION, ", ", core.libcurl:match("^%S+"), ")\n")
+    return 0
+  end
+  local given
+  given, why = gather(flags)
+  if not given then return complain(why) end
+  core.catch_signals()
+  return run(given)
+end
+
+return { main = main }

@@ -1,0 +1,414 @@
+--- A rebuild in progress: takes images from the walk, has the backend asked about each, tells hooks what became of it.
+--
+-- A host drives it: step() does what can be done now and may wait; nothing happens in between but what the engine's
+-- threads do. Every image ends in exactly one outcome (doc/design.md), and the counts of report() always add up.
+
+local backends = { api = require "revec.backends.api" }
+local core = require "revec.core"
+local images = require "revec.image"
+local records = require "revec.record"
+
+local Job = {}
+Job.__index = Job
+
+local EVENTS_PER_STEP = 256
+local IMAGES_PER_STEP = 4096 -- of those that cost no request
+local REFUSED_AFTER = 100    -- failures of the backend's doing in a row, without a success, end the run
+local DENIED_AFTER = 5       -- denials in a row end the run, once anything was accepted
+local ODD_AFTER = 20         -- answers that are all no answers end the run
+
+-- Kinds that are the backend's doing, not the image's.
+local backends_doing = { backend_error = true, overloaded = true, timeout = true, cut_short = true, bad_answer = true }
+
+-- The request headers of all requests; or nil and why there are none.
+local function headers_of(options)
+  local headers = {}
+  for i, header in ipairs(options.header or {}) do
+    if not header:find("^[%w!#$%%&'*+.^_`|~-]+:") then
+      return nil, "header: 'Name: value' expected, got " .. core.clean(header:match("^[^:]*")):sub(1, 40)
+    end
+    headers[i] = header
+  end
+  if not options.token_env then return headers end
+  local token = os.getenv(options.token_env)
+  if not token or token == "" then
+    return nil, "token_env: the environment variable " .. options.token_env .. " is not set"
+  elseif token:find("%c") then
+    return nil, "token_env: the value of " .. options.token_env .. " holds a control character"
+  end
+  headers[#headers + 1] = "Authorization: Bearer " .. token
+  return headers
+end
+
+-- Fills self.engine and self.routes and starts the walk; true, or nil and why not.
+function Job:open_engine(headers)
+  local options, backend = self.options, self.backend
+  local why
+  self.engine, why = core.engine {
+    max_concurrent = options.max_concurrent, max_retries = options.max_retries, retry_delay = options.retry_delay,
+    timeout = options.timeout, connect_timeout = options.connect_timeout, down_timeout = options.down_timeout,
+    rate = options.rate, headers = headers, probe_url = backend.probe_url, user_agent = "revec/" .. core.version,
+  }
+  if not self.engine then return nil, why end
+  self.routes = {}
+  for name, route in pairs(backend.routes) do self.routes[name] = self.engine:route(route) end
+  local extensions = {}
+  for i, extension in ipairs(options.ext) do extensions[i] = extension:gsub("^%.", ""):lower() end
+  local walking
+  walking, why = self.engine:walk { root = options.storage_path, extensions = extensions, limit = options.limit }
+  if walking then return true end
+  self.engine:close()
+  return nil, "storage_path: " .. core.clean(options.storage_path) .. ": " .. why
+end
+
+--- @param options as options.resolve gives them
+-- @return job, or nil and one line that says why it cannot start
+local function new(options)
+  local headers, why = headers_of(options)
+  if not headers then return nil, why end
+  local root = options.storage_path
+  local self = setmetatable({
+    options = options,
+    backend = backends.api.new(options),
+    root = root:sub(-1) == "/" and root or root .. "/",
+    seen = core.idset(),
+    started = core.now(),
+    counts = { taken = 0, succeeded = 0, failed = 0, skipped = 0, filtered = 0, duplicates = 0, folders = 0 },
+    open = 0,            -- images whose requests are under way
+    failures_in_row = 0, -- of the backend's doing
+    denied_in_row = 0,
+    odd_answers = 0,     -- bad answers before the first good one
+    accepted = false,    -- the backend has done something for us
+    state = "starting",
+  }, Job)
+  local opened
+  opened, why = self:open_engine(headers)
+  if not opened then return nil, why end
+  if not options.dry_run then
+    self.repaired = records.repair(options.failed_dir)
+    self.record, why = records.open(options.failed_dir)
+    if not self.record then
+      self.engine:close()
+      return nil, "failed_dir: " .. core.clean(why)
+    end
+  end
+  return self
+end
+
+-- Calls a hook of the user's; an error in it ends the run, naming hook, file and line.
+function Job:hook(name, ...)
+  local hook = self.options[name]
+  if not hook then return end
+  local ok, result = pcall(hook, ...)
+  if ok then return result end
+  local public = { make_id = "id", make_tags = "tags" }
+  self:stop("hook", (public[name] or name) .. ": " .. core.clean(tostring(result)))
+end
+
+function Job:tell(name, ...)
+  if self.options.on_event then self:hook("on_event", name, ...) end
+end
+
+--- Stops taking images; what is in flight ends, the rest is pending. Never blocks; may be called at any time.
+-- @param reason "interrupted" (the default) or the library's own: see report
+-- @param message one line for the report
+function Job:stop(reason, message)
+  if self.stopping or self.finished then return end
+  self.stopping = reason or "interrupted"
+  self.message = message
+  self.engine:drain()
+end
+
+--- Ends at once: what is in flight is pending too. The record is still written.
+function Job:abort(reason, message)
+  self:stop(reason, message)
+  self:finish()
+end
+
+-- ---- images on their way in ----
+
+function Job:submit(image)
+  if image.stage == "lookup" then
+    self.engine:submit(self.routes.lookup, self.backend:lookup_url(image), image)
+    return
+  end
+  local tags
+  if self.options.make_tags then
+    tags = self:hook("make_tags", image)
+    if tags ~= nil and type(tags) ~= "string" then
+      self:stop("hook", "tags: a string or nil expected, got " .. type(tags))
+    end
+    if self.stopping then return self:give_back() end
+  end
+  -- An image that was looked up goes before those that were not: the fewer are under way, the better.
+  self.engine:submit(self.routes.embed, self.backend:embed_url(image, tags), image, image.looked_up)
+end
+
+-- One entry of the walk; true when it became a request.
+function Job:take(relative_path, id)
+  local counts, options = self.counts, self.options
+  local image = images.new(self.root, relative_path, id)
+  if options.filter and not self:hook("filter", image) then
+    if not self.stopping then counts.filtered = counts.filtered + 1 end
+    return false
+  end
+  if options.make_id then
+    image.id = self:hook("make_id", image)
+    if not self.stopping and (type(image.id) ~= "string" or image.id == "") then
+      self:stop("hook", "id: a string expected, not empty, got " .. (image.id == "" and "an empty one" or type(image.id)))
+    end
+    if self.stopping then return false end
+  end
+  if not self.seen:add(image.id) then
+    counts.duplicates = counts.duplicates + 1
+    self:tell("duplicate", image)
+    return false
+  end
+  counts.taken = counts.taken + 1
+  if options.dry_run then return false end
+  if (counts.taken - 1) % options.batch_size == 0 then self:tell("batch", counts.taken) end
+  self:tell("image", image)
+  image.stage = not (options.force_reindex or options.no_skip_indexed) and "lookup" or "embed"
+  self.open = self.open + 1
+  self:submit(image)
+  return true
+end
+
+-- Takes images while there is room for their requests; true when it took any.
+function Job:intake()
+  local room = self.options.dry_run and math.huge or self.engine:room()
+  local left = IMAGES_PER_STEP
+  while room > 0 and left > 0 and not self.stopping and not self.walked do
+    local path, what, folder, why = self.engine:next()
+    if path then
+      if self:take(path, what) then room = room - 1 end
+      if self.counts.taken == self.options.limit then self.walked = true end
+    elseif what == "folder" then
+      self.counts.folders = self.counts.folders + 1
+      self:tell("folder", self.root .. folder, why)
+    elseif what == "end" then
+      self.walked = true
+    else
+      break
+    end
+    left = left - 1
+  end
+  if left == 0 then self.engine:wake() end
+  return left < IMAGES_PER_STEP
+end
+
+-- ---- answers ----
+
+function Job:progress()
+  local counts = self.counts
+  local done = counts.succeeded + counts.failed + counts.skipped
+  if done % self.options.batch_size == 0 then self:tell("progress", done) end
+end
+
+function Job:close_image()
+  self.open = self.open - 1
+  self:progress()
+end
+
+-- Its fate is open: the report counts it as pending.
+function Job:give_back()
+  self.open = self.open - 1
+end
+
+-- An image is done without a failure: that no row of failures goes on.
+function Job:no_failure()
+  self.failures_in_row, self.denied_in_row = 0, 0
+end
+
+function Job:succeed(image, event)
+  self:no_failure()
+  self.counts.succeeded = self.counts.succeeded + 1
+  self:tell("succeeded", image)
+  self:hook("on_success", image, event.fields)
+  self:close_image()
+end
+
+function Job:skip(image)
+  self:no_failure()
+  self.counts.skipped = self.counts.skipped + 1
+  self:tell("skipped", image)
+  self:hook("on_skip", image)
+  self:close_image()
+end
+
+local verdicts = { record = true, ignore = true, retry = true, stop = true }
+
+function Job:fail(image, event)
+  local failure = {
+    kind = event.kind, status = event.status, message = self.backend.reason(event),
+    attempts = event.attempts + (image.attempts or 0), sends = event.sends + (image.sends or 0),
+  }
+  self:tell("failed", image, failure)
+  local verdict = self:hook("on_failure", image, failure)
+  if verdict == nil then verdict = "record" end
+  if not verdicts[verdict] then
+    self:stop("hook", 'on_failure: "record", "ignore", "retry" or "stop" expected, got ' .. core.clean(tostring(verdict)))
+  end
+  if verdict == "retry" and not self.stopping and (image.retries or 0) < self.options.max_retries then
+    image.retries = (image.retries or 0) + 1
+    image.attempts, image.sends = failure.attempts, failure.sends
+    return self:submit(image)
+  end
+  if verdict == "ignore" then
+    self.counts.skipped = self.counts.skipped + 1
+  else
+    self.counts.failed = self.counts.failed + 1
+    local ok, why = self.record:add(image, failure)
+    if not ok then self:stop("record", "the failure of " .. core.clean(image.path) .. " cannot be recorded: " .. why) end
+  end
+  self:close_image()
+  if verdict == "stop" then self:stop("stopped", "on_failure said stop") end
+end
+
+-- Decides from a failure whether the run should go on; true when the image is given back rather than failed.
+function Job:judge_failure(event)
+  local kind = event.kind
+  self.failures_in_row = backends_doing[kind] and self.failures_in_row + 1 or self.failures_in_row
+  if kind == "denied" then
+    self.denied_in_row = self.denied_in_row + 1
+    if not self.accepted or self.denied_in_row >= DENIED_AFTER then self:stop("denied", self.backend.reason(event)) end
+    return true
+  end
+  self.denied_in_row = 0
+  if kind == "bad_answer" and not self.accepted then
+    self.odd_answers = self.odd_answers + 1
+    if self.odd_answers >= ODD_AFTER then self:stop("refused", self.backend.reason(event)) end
+  end
+  if self.failures_in_row >= REFUSED_AFTER then self:stop("refused", self.backend.reason(event)) end
+  return false
+end
+
+function Job:answer(event)
+  local image, kind = event.item, event.kind
+  self:tell("request", image, event)
+  if event.retry_in then
+    self:tell("retry", image, { kind = kind, status = event.status, message = self.backend.reason(event),
+                                attempts = event.attempts, delay = event.retry_in })
+  elseif kind == "pending" then
+    self:give_back()
+  elseif kind then
+    if self:judge_failure(event) then self:give_back() else self:fail(image, event) end
+  else
+    self.accepted = true
+    if image.stage == "embed" then
+      self:succeed(image, event)
+    elseif self.backend.is_indexed(event) then
+      self:skip(image)
+    elseif self.stopping then
+      self:give_back()
+    else
+      image.stage, image.looked_up = "embed", true
+      image.attempts, image.sends = 0, event.sends
+      self:submit(image)
+    end
+  end
+end
+
+-- What the engine's state means for the run.
+function Job:watch()
+  local stats = self.engine:stats()
+  if stats.state ~= self.state then
+    self.state = stats.state
+    self:tell("state", stats)
+    if stats.state == "down" then self:stop("down", stats.reason) end
+  end
+end
+
+-- ---- the host's side ----
+
+-- What can be done without waiting; true when anything was.
+function Job:turn()
+  local events = self.engine:poll(EVENTS_PER_STEP)
+  for i = 1, #events do self:answer(events[i]) end
+  self:watch()
+  local took = self:intake()
+  return took or #events > 0
+end
+
+--- Does what can be done now; when there is nothing, waits for something to do, but no longer than seconds.
+-- @param seconds 0 (the default) never blocks
+-- @return true while the job goes on, false once it is finished
+function Job:step(seconds)
+  if self.finished then return false end
+  if not self:turn() and (seconds or 0) > 0 and not self:is_over() then
+    self.engine:wait(seconds)
+    self:turn()
+  end
+  local now = core.now()
+  if self.options.on_progress and now - (self.progress_told or 0) >= 0.1 then
+    self.progress_told = now
+    self:hook("on_progress", self:snapshot())
+  end
+  if self:is_over() then self:finish() end
+  return not self.finished
+end
+
+function Job:is_over()
+  return self.open == 0 and (self.walked or self.stopping) and true or false
+end
+
+--- A descriptor that becomes readable when step has something to do; for event loops. Not to be read or closed.
+function Job:fd()
+  return self.engine:fd()
+end
+
+-- How many images there are as far as is known, less what stands outside the total; and whether that is final.
+function Job:total()
+  local counts = self.counts
+  if self.walked then return counts.taken, true end
+  local found, known = self.engine:total()
+  local total = math.max(found - counts.filtered - counts.duplicates, counts.taken)
+  return math.min(total, self.options.limit or math.huge), known
+end
+
+--- Where the job stands: a new table of numbers.
+function Job:snapshot()
+  if self.finished then return self.final end
+  local counts = self.counts
+  local stats = self.engine:stats()
+  local total, known = self:total()
+  return {
+    total = total, total_known = known,
+    done = counts.succeeded + counts.failed + counts.skipped,
+    succeeded = counts.succeeded, failed = counts.failed, skipped = counts.skipped, filtered = counts.filtered,
+    duplicates = counts.duplicates, folders = counts.folders, open = self.open,
+    active = stats.active, limit = stats.limit, state = stats.state, reason = stats.reason, resume_in = stats.resume_in,
+    sends = stats.sends, retries = stats.retries, throttled = stats.throttled,
+    seconds = core.now() - self.started,
+  }
+end
+
+function Job:finish()
+  if self.finished then return end
+  local report = self:snapshot()
+  self.finished = true
+  report.sends = self.engine:close()
+  report.pending = report.total - report.done
+  report.reason = self.stopping or "done"
+  report.message = self.message
+  report.active, report.limit, report.open, report.resume_in = nil, nil, nil, nil
+  if self.record then
+    local why
+    report.record, why = self.record:close()
+    if why then report.reason, report.message = "record", "the record cannot be written: " .. why end
+  end
+  self.final = report
+  for _, name in ipairs { "on_progress", "on_done" } do
+    if self.options[name] then
+      local ok, why = pcall(self.options[name], report)
+      if not ok then report.reason, report.message = "hook", name .. ": " .. core.clean(tostring(why)) end
+    end
+  end
+end
+
+--- What came of the job: nil until it is finished. doc/library.md lists the fields.
+function Job:report()
+  return self.final
+end
+
+return { new = new }

@@ -1,0 +1,225 @@
+--- The options of a rebuild: one table feeds the library, the flags, the config file, --help and doc/options.md.
+--
+-- A type is one of: string, integer, number, boolean (a flag), strings (an array; the flag may be repeated), list (an
+-- array; the flag takes it separated by commas), choice, hook (a function; no flag). `cli` marks what only the command
+-- takes. A number's range is min..max, both included.
+
+local core = require "revec.core"
+
+local list = {
+  -- As the guide documents them.
+  { name = "api_url", type = "string", default = "http://localhost:8000", metavar = "URL", group = "documented",
+    en = "base URL of the backend", zh = "后端 API 基础 URL" },
+  { name = "storage_path", type = "string", default = "./storage", metavar = "DIR", group = "documented",
+    en = "folder of the images", zh = "存储路径" },
+  { name = "max_concurrent", type = "integer", default = 5, min = 1, max = 256, group = "documented",
+    en = "requests in flight at once, of every sort", zh = "最大并发数（所有请求合计）" },
+  { name = "batch_size", type = "integer", default = 10, min = 1, max = 1000, group = "documented",
+    en = "images in one progress batch; never a barrier", zh = "批量处理大小（只影响进度显示，不形成等待）" },
+  { name = "max_retries", type = "integer", default = 3, min = 0, max = 1000, group = "documented",
+    en = "retries after the first attempt, per request", zh = "最大重试次数（每个请求）" },
+  { name = "retry_delay", type = "number", default = 1.0, min = 0, max = 3600, group = "documented",
+    en = "seconds; before retry n (from 0) a random part of retry_delay * 2^n, at most 60",
+    zh = "重试延迟（秒）；第 n 次重试（从 0 起）前随机等待至多 retry_delay * 2^n 秒，上限 60 秒" },
+  { name = "force_reindex", type = "boolean", group = "documented",
+    en = "embed every image, indexed or not", zh = "强制重新索引所有图像" },
+  { name = "no_skip_indexed", type = "boolean", group = "documented",
+    en = "do not ask what is indexed already: embed every image", zh = "不跳过已索引的图像" },
+  { name = "limit", type = "integer", min = 1, max = 2 ^ 53, group = "documented",
+    en = "only the first N images, in the order of their paths", zh = "限制处理的图像数量" },
+  { name = "verbose", type = "boolean", cli = true, group = "documented",
+    en = "log every request's end", zh = "详细输出" },
+
+  -- Which images.
+  { name = "ext", type = "list", default = { "jpg", "jpeg", "png", "gif", "webp", "bmp" }, metavar = "LIST", group = "images",
+    en = "extensions of images, in any case, separated by commas", zh = "图像扩展名（不分大小写，逗号分隔）" },
+  { name = "id", type = "choice", choices = { "stem" }, default = "stem", group = "images",
+    en = "how an image's id is made: stem is the file name without extension", zh = "图像 id 的取法：stem 为去掉扩展名的文件名" },
+  { name = "tags", type = "string", metavar = "A,B", group = "images",
+    en = "tags sent along with every image", zh = "随每张图像发送的标签" },
+  { name = "check", type = "choice", choices = { "each" }, default = "each", group = "images",
+    en = "how to find out what is indexed already: each asks for one image at a time", zh = "如何判断是否已索引：each 为逐张查询" },
+  { name = "dry_run", type = "boolean", group = "images",
+    en = "walk, filter and count; make no request", zh = "试运行：只扫描、过滤和计数，不发请求" },
+
+  -- How to talk to the backend.
+  { name = "timeout", type = "number", default = 60, min = 0.001, max = 86400, metavar = "S", group = "transport",
+    en = "seconds for one attempt", zh = "单次请求超时（秒）" },
+  { name = "connect_timeout", type = "number", default = 5, min = 0.001, max = 86400, metavar = "S", group = "transport",
+    en = "seconds to connect", zh = "连接超时（秒）" },
+  { name = "down_timeout", type = "number", default = 60, min = 0, max = 2592000, metavar = "S", group = "transport",
+    en = "seconds that the backend may be gone in mid-run, or refuse everything as throttled, before the run ends",
+    zh = "运行中后端失联（或持续限流）多少秒后结束" },
+  { name = "rate", type = "number", min = 0.001, max = 1000000, metavar = "N", group = "transport",
+    en = "at most N requests per second, spread evenly", zh = "每秒至多 N 个请求，均匀发送" },
+  { name = "header", type = "strings", metavar = "'K: V'", group = "transport",
+    en = "a header sent with every request; may be repeated", zh = "随每个请求发送的请求头，可重复" },
+  { name = "token_env", type = "string", metavar = "NAME", group = "transport",
+    en = "environment variable that holds the bearer token", zh = "存放 Bearer 令牌的环境变量名" },
+
+  -- What is told, and where.
+  { name = "failed_dir", type = "string", default = ".", metavar = "DIR", group = "output",
+    en = "where failed_images_YYYYMMDD_HHMMSS.json goes", zh = "失败记录所在目录" },
+  { name = "config", type = "string", cli = true, metavar = "FILE.lua", group = "output",
+    en = "a Lua file that returns a table of options and hooks; flags go before it", zh = "返回选项和钩子的 Lua 文件；命令行参数优先" },
+  { name = "lang", type = "choice", choices = { "zh", "en" }, cli = true, group = "output",
+    en = "language of messages; by default that of LC_ALL, LC_MESSAGES or LANG", zh = "消息语言，默认取自 LC_ALL、LC_MESSAGES 或 LANG" },
+  { name = "log_format", type = "choice", choices = { "text", "json" }, default = "text", cli = true, group = "output",
+    en = "one line of text or one JSON object per message", zh = "日志格式" },
+  { name = "quiet", type = "boolean", cli = true, group = "output",
+    en = "only warnings, errors and the final statistics", zh = "只显示警告、错误和最终统计" },
+  { name = "progress", type = "choice", choices = { "auto", "always", "never" }, default = "auto", cli = true, group = "output",
+    en = "a progress bar; auto shows it on a terminal", zh = "进度条；auto 表示仅在终端显示" },
+
+  -- Hooks: functions of the library and of the config file. doc/hooks.md says what each takes and gives.
+  { name = "filter", type = "hook", en = "filter(image) -> boolean: whether to take the image" },
+  { name = "make_id", type = "hook", alias = "id", en = "id(image) -> string: the image's id" },
+  { name = "make_tags", type = "hook", alias = "tags", en = "tags(image) -> string or nil: the image's tags" },
+  { name = "on_success", type = "hook", en = "on_success(image, answer)" },
+  { name = "on_skip", type = "hook", en = "on_skip(image)" },
+  { name = "on_failure", type = "hook", en = 'on_failure(image, failure) -> "record", "ignore", "retry" or "stop"' },
+  { name = "on_progress", type = "hook", en = "on_progress(snapshot): at most ten times a second, and at the end" },
+  { name = "on_event", type = "hook", en = "on_event(name, …): everything that happens, as the command logs it" },
+  { name = "on_done", type = "hook", en = "on_done(report)" },
+}
+
+local by_name = {}
+for _, option in ipairs(list) do by_name[option.name] = option end
+
+-- How many letters to insert, delete, replace or swap to make b of a.
+local function distance(a, b)
+  local before, last
+  local row = {}
+  for j = 0, #b do row[j] = j end
+  for i = 1, #a do
+    before, last, row = last, row, { [0] = i }
+    for j = 1, #b do
+      local same = a:byte(i) == b:byte(j)
+      row[j] = math.min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (same and 0 or 1))
+      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+        row[j] = math.min(row[j], before[j - 2] + 1)
+      end
+    end
+  end
+  return row[#b]
+end
+
+--- The name in names nearest to a mistyped one, or nil when none is near.
+local function nearest(name, names)
+  local best, least = nil, math.max(2, math.floor(#name / 3)) + 1
+  for _, candidate in ipairs(names) do
+    local d = distance(name, candidate)
+    if d < least then best, least = candidate, d end
+  end
+  return best
+end
+
+-- A value as it would be written, short enough for one line.
+local function show(value)
+  if type(value) == "string" then return '"' .. core.clean(value):sub(1, 60) .. '"' end
+  if type(value) == "number" then return (string.format("%.14g", value)) end
+  return type(value) == "table" and "a table" or type(value) == "function" and "a function" or tostring(value)
+end
+
+local function range_of(option)
+  if option.max >= 2 ^ 53 then return "of at least " .. option.min end
+  return string.format("%.14g..%.14g", option.min, option.max)
+end
+
+local function as_number(option, value)
+  local n = type(value) == "string" and tonumber(value) or value
+  if type(n) ~= "number" or n ~= n or n < option.min or n > option.max
+    or (option.type == "integer" and n ~= math.floor(n)) then
+    return nil, string.format("%s %s expected", option.type, range_of(option))
+  end
+  -- 5.4 knows 12 and 12.0 apart and would print the latter; elsewhere they are the same.
+  return option.type == "integer" and tonumber(string.format("%.0f", n)) or n
+end
+
+local function as_strings(_, value)
+  if type(value) ~= "table" then return nil, "array of strings expected" end
+  local copy = {}
+  for i, item in ipairs(value) do
+    if type(item) ~= "string" or item:find("[%z\r\n]") then return nil, "strings without line breaks expected in the array" end
+    copy[i] = item
+  end
+  return copy
+end
+
+local check = {
+  integer = as_number,
+  number = as_number,
+  strings = as_strings,
+  string = function(_, value)
+    if type(value) ~= "string" or value == "" or value:find("%z") then return nil, "a string expected, not empty" end
+    return value
+  end,
+  boolean = function(_, value)
+    if type(value) ~= "boolean" then return nil, "true or false expected" end
+    return value
+  end,
+  choice = function(option, value)
+    for _, choice in ipairs(option.choices) do
+      if value == choice then return value end
+    end
+    return nil, "one of " .. table.concat(option.choices, ", ") .. " expected"
+  end,
+  list = function(option, value)
+    if type(value) == "string" then
+      local items = {}
+      for item in value:gmatch("[^,]+") do items[#items + 1] = item:match("^%s*(.-)%s*$") end
+      value = items
+    end
+    local copy, why = as_strings(option, value)
+    if copy and #copy == 0 then return nil, "at least one expected" end
+    return copy, why
+  end,
+  hook = function(_, value)
+    if type(value) ~= "function" then return nil, "a function expected" end
+    return value
+  end,
+}
+
+local M = { list = list, nearest = nearest }
+
+--- One option's value, checked: as the option's type has it; or nil and "… expected, got …".
+function M.check(option, value)
+  local checked, why = check[option.type](option, value)
+  if checked == nil then return nil, why .. ", got " .. show(value) end
+  return checked
+end
+
+-- `id` and `tags` take a function as well: the hook of that name.
+local function find(key, value)
+  if type(value) == "function" then
+    for _, option in ipairs(list) do
+      if option.alias == key then return option end
+    end
+  end
+  return by_name[key]
+end
+
+--- A table of options as a caller gave it, copied, checked, with defaults.
+-- @param given table; never changed
+-- @param for_command whether options that only the command takes are allowed too
+-- @return table, or nil and one line: which option, what is expected, what was got
+function M.resolve(given, for_command)
+  local values, names = {}, {}
+  for _, option in ipairs(list) do
+    values[option.name] = option.default
+    if not option.alias and (for_command or not option.cli) then names[#names + 1] = option.name end
+  end
+  for key, value in pairs(given) do
+    local option = find(key, value)
+    if not option or (option.cli and not for_command) or key == option.name and option.alias then
+      local guess = type(key) == "string" and nearest(key, names)
+      return nil, string.format("%s: no such option%s", show(key), guess and ": did you mean " .. guess .. "?" or "")
+    end
+    local checked, why = M.check(option, value)
+    if checked == nil then return nil, key .. ": " .. why, option end
+    values[option.name] = checked
+  end
+  return values
+end
+
+return M

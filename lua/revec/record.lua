@@ -1,0 +1,144 @@
+--- The record of failures: a journal that grows line by line as images fail, and at the end of the run the documented
+-- failed_images_YYYYMMDD_HHMMSS.json, made from it and written whole. A run that was killed leaves its journal behind;
+-- the next one in the same folder makes the record from it. All calls block as long as the disk does.
+
+local cjson = require "cjson.safe"
+local core = require "revec.core"
+
+local Record = {}
+Record.__index = Record
+
+local JOURNAL = "^failed_images_(%d%d%d%d%d%d%d%d_%d%d%d%d%d%d)%.%d+%.journal$"
+
+-- A JSON string of bytes that may not be UTF-8; slashes stay readable.
+local function json_string(s)
+  return (cjson.encode(core.clean(s, true)):gsub("\\/", "/"))
+end
+
+-- One failure as a line of the journal: the record's fields, each with a tab behind it, which no JSON string holds.
+local function entry(image, failure)
+  local fields = {
+    '"id": ' .. json_string(image.id),
+    '"filename": ' .. json_string(image.filename),
+    '"path": ' .. json_string(image.path),
+  }
+  if not core.is_utf8(image.path) then
+    fields[#fields + 1] = '"path_base64": "' .. core.base64(image.path) .. '"'
+  end
+  fields[#fields + 1] = '"error": ' .. json_string(failure.message)
+  fields[#fields + 1] = '"kind": "' .. failure.kind .. '"'
+  fields[#fields + 1] = '"status": ' .. (failure.status and string.format("%d", failure.status) or "null")
+  fields[#fields + 1] = string.format('"attempts": %d', failure.attempts)
+  fields[#fields + 1] = string.format('"sends": %d', failure.sends)
+  return table.concat(fields, "\t") .. "\t\n"
+end
+
+-- The line as an object of the record, or nil when it is not whole: the run was killed while it was written.
+local function object(line)
+  local fields = line:match('^(.*\t"sends": %d+)\t$')
+  if fields and cjson.decode("{" .. fields:gsub("\t", ",") .. "}") then
+    return "  {\n    " .. fields:gsub("\t", ",\n    ") .. "\n  }"
+  end
+end
+
+-- dir/failed_images_STAMP.json, or with _2 and so on when that is taken.
+local function free_name(dir, stamp)
+  local path, n = dir .. "/failed_images_" .. stamp .. ".json", 1
+  while core.stat(path) do
+    n = n + 1
+    path = string.format("%s/failed_images_%s_%d.json", dir, stamp, n)
+  end
+  return path
+end
+
+-- Writes the objects of a journal to out as an array; how many, or nil and why.
+local function write_objects(journal, out)
+  local count = 0
+  for line in journal:lines() do
+    local text = object(line)
+    if text then
+      local ok, why = out:write(count == 0 and "[\n" or ",\n", text)
+      if not ok then return nil, why end
+      count = count + 1
+    end
+  end
+  local ok, why = out:write(count == 0 and "[]\n" or "\n]\n")
+  return ok and count, why
+end
+
+-- Makes the record from an open journal: a temporary file, fsync, rename, fsync of the folder. The path of the record;
+-- nil when there was no failure, or nil and why.
+local function write_record(journal, dir, stamp)
+  local path = free_name(dir, stamp)
+  local temporary = path .. ".tmp"
+  local out, why = io.open(temporary, "w")
+  if not out then return nil, why end
+  local count, ok
+  count, why = write_objects(journal, out)
+  if count and count > 0 then
+    ok, why = core.sync(out)
+    if not ok then count = nil end
+  end
+  out:close()
+  if count and count > 0 then
+    ok, why = os.rename(temporary, path)
+    if ok then ok, why = core.sync_folder(dir) end
+    if ok then return path end
+  end
+  os.remove(temporary)
+  return nil, why
+end
+
+--- Opens the journal of a run.
+-- @param dir folder of the record
+-- @return record, or nil and why nothing can be written there
+local function open(dir)
+  local path = string.format("%s/failed_images_%s.%d.journal", dir, os.date("%Y%m%d_%H%M%S"), core.pid())
+  local journal, why = io.open(path, "a+")
+  if not journal then return nil, why end
+  core.lock(journal)
+  return setmetatable({ dir = dir, path = path, journal = journal, count = 0 }, Record)
+end
+
+--- Adds a failure; it is with the system when this returns, and so survives the process.
+-- @return true, or nil and why it could not be written
+function Record:add(image, failure)
+  local ok, why = self.journal:write(entry(image, failure))
+  if ok then ok, why = self.journal:flush() end
+  self.count = self.count + 1
+  return ok, why
+end
+
+--- Ends the run's record.
+-- @return the record's path; nil when nothing failed; nil, why when it could not be written (the journal stays)
+function Record:close()
+  self.journal:seek("set")
+  local path, why = write_record(self.journal, self.dir, os.date("%Y%m%d_%H%M%S"))
+  if why then
+    self.journal:close()
+    return nil, string.format("%s; the failures are in %s", why, self.path)
+  end
+  os.remove(self.path)
+  self.journal:close()
+  return path
+end
+
+--- Makes the records of runs in dir that were killed, from the journals they left.
+-- @return array of the paths of the records made
+local function repair(dir)
+  local made = {}
+  for _, name in ipairs(core.list(dir) or {}) do
+    local stamp = name:match(JOURNAL)
+    local journal = stamp and io.open(dir .. "/" .. name, "r+")
+    -- The lock of a run that is alive is held.
+    if journal and core.lock(journal) then
+      local path, why = write_record(journal, dir, stamp)
+      if not why then os.remove(dir .. "/" .. name) end
+      made[#made + 1] = path
+    end
+    if journal then journal:close() end
+  end
+  return made
+end
+
+return { open = open, repair = repair }

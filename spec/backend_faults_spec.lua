@@ -1,0 +1,232 @@
+-- What a backend may do to a run: the real command against a server that misbehaves on request.
+local harness = require "spec.support.harness"
+local server = require "spec.support.server"
+
+local NAMES = { "a.jpg", "b.jpg", "c.jpg" }
+
+-- Runs the command on three images against a server with this handler; the result, with the server's requests.
+local function against(handler, args, more)
+  more = more or {}
+  local s = server.start("return function(request, reply)\n" .. handler .. "\nend", more.server)
+  local all = { "--storage-path", harness.tree(more.names or NAMES), "--api-url", s.url, "--retry-delay", "0.01" }
+  for _, argument in ipairs(args or {}) do all[#all + 1] = argument end
+  local result = harness.run { args = all, env = { LC_ALL = "C" }, timeout = 30 }
+  result.requests = s:requests()
+  s:stop()
+  result.record = harness.records(result.cwd)[1]
+  function result.count(pattern)
+    local n = 0
+    for _, request in ipairs(result.requests) do
+      if (request.method .. " " .. request.target):find(pattern) then n = n + 1 end
+    end
+    return n
+  end
+  return result
+end
+
+-- The handler's answer to look-ups is "not indexed", to embeds this.
+local function embeds(answer)
+  return "if request.method == 'GET' then return reply.not_indexed() end\n" .. answer
+end
+
+local function ends_with(result, code, counts)
+  assert.equal(code, result.code, result.output)
+  local got = {}
+  for key in pairs(counts) do got[key] = tonumber(result.stderr:match(" %- INFO %- " .. key .. ": (%d+)\n")) end
+  assert.same(counts, got)
+end
+
+describe("an answer to an embed request", function()
+  after_each(harness.cleanup)
+
+  -- name, handler, kind, message on record (a pattern), attempts
+  local final = {
+    { "that is not JSON", "reply.send(200, {}, 'fine')", "bad_answer", "^fine$", 1 },
+    { "that is empty", "reply.send(200, {}, '')", "bad_answer", "^an empty answer$", 1 },
+    { "that has no body (204)", "reply.raw('HTTP/1.1 204 No Content\\r\\n\\r\\n')", "bad_answer", "^an empty answer$", 1 },
+    { "that says it failed", [[reply.json(200, '{"status":"error","message":"no such model"}')]], "backend_error", "^no such model$", 1 },
+    { "that does not say how it went", [[reply.json(200, '{"data":[]}')]], "bad_answer", [[^{"data":%[%]}$]], 1 },
+    { "that is an HTML page", "reply.send(200, {['Content-Type']='text/html'}, '<html>login</html>')", "bad_answer", "^an HTML page instead of an answer$", 1 },
+    { "that redirects", "reply.send(302, {Location='http://127.0.0.1:1/'}, '')", "bad_answer", "^an empty answer$", 1 },
+    { "that is not HTTP", "reply.raw('garbage\\r\\n\\r\\n') reply.close()", "bad_answer", "HTTP/0.9", 1 },
+    { "404", [[reply.json(404, '{"detail":"图片不存在: x"}')]], "not_found", "^图片不存在: x$", 1 },
+    { "422, as FastAPI says it", [[reply.json(422, '{"detail":[{"loc":["query","image_id"],"msg":"too long"},{"msg":"odd"}]}')]], "rejected", "^too long; odd$", 1 },
+    { "400", [[reply.json(400, '{"detail":"bad id"}')]], "rejected", "^bad id$", 1 },
+    { "larger than its cap", "reply.send(200, {}, '{\"a\":\"' .. ('x'):rep(2^20) .. '\"}')", "too_large", "^the answer is larger than 1 MB$", 1 },
+    { "500", [[reply.json(500, '{"detail":"Internal Server Error"}')]], "backend_error", "^Internal Server Error$", 3 },
+    { "503 from a proxy", "reply.send(503, {}, '<html>')", "overloaded", "^an HTML page instead of an answer$", 3 },
+    { "408", "reply.json(408, '{}')", "timeout", "^{}$", 3 },
+    { "425", "reply.json(425, '{}')", "overloaded", "^{}$", 3 },
+    { "that ends with half of its JSON", [[reply.send(200, {}, '{"status":"success","message":"ok","data":[{"embedding":[0.1,')]], "cut_short", "^ok$", 3 },
+    { "cut by a closed connection", "reply.cut(700, 'fin')", "cut_short", "closed with %d+ bytes remaining", 3 },
+    { "cut by a reset", "reply.cut(700, 'rst')", "cut_short", "reset", 3 },
+    { "that never comes", "reply.hang()", "timeout", "timed out after 2%d%d milliseconds", 3, { "--timeout", "0.2" } },
+  }
+  for _, case in ipairs(final) do
+    it(case[1] .. " fails the image as " .. case[3] .. (case[5] > 1 and ", once it was tried again" or ", at once"), function()
+      local args = { "--max-retries", "2" }
+      for _, argument in ipairs(case[6] or {}) do args[#args + 1] = argument end
+      local result = against(embeds("if request.id ~= 'b' then return reply.embedding(request.id) end\n" .. case[2]), args)
+      ends_with(result, 1, { Succeeded = 2, Failed = 1, Skipped = 0 })
+      local entry = result.record[1]
+      assert.same({ "b", case[3], case[5] }, { entry.id, entry.kind, entry.attempts })
+      assert.matches(case[4], entry.error)
+      assert.equal(case[5], result.count("^POST .*image_id=b&"))
+      assert.equal(case[5] + 1, entry.sends)
+    end)
+  end
+
+  it("is tried again until it is good", function()
+    local result = against(embeds("if request.seen < 3 then return reply.cut(100 * request.seen, 'rst') end reply.embedding(request.id)"))
+    ends_with(result, 0, { Succeeded = 3, Failed = 0, Retries = 6 })
+    assert.equal(9, result.count("^POST "))
+  end)
+
+  it("may be slow to arrive", function()
+    local result = against(embeds("reply.sleep(0.5) reply.embedding(request.id)"))
+    ends_with(result, 0, { Succeeded = 3 })
+  end)
+end)
+
+describe("a throttled answer", function()
+  after_each(harness.cleanup)
+
+  it("is no failed attempt, whatever its form", function()
+    local result = against(embeds [[
+      local n = request.seen
+      if n == 1 then return reply.json(429, '{"detail":"slow down"}') end
+      if n == 2 then return reply.json(503, '{}', {['Retry-After'] = '0'}) end
+      if n == 3 then return reply.json(500, '{"detail":"Throttling.RateQuota: too many"}') end
+      if n == 4 then return reply.json(200, '{"status":"error","message":"Throttling"}') end
+      reply.embedding(request.id)]], { "--max-retries", "0" })
+    ends_with(result, 0, { Succeeded = 3, Failed = 0, Throttled = 12 })
+  end)
+
+  it("holds back everything until Retry-After", function()
+    local result = against(embeds [[
+      state.first = state.first or request.time
+      if request.time < state.first + 0.99 then return reply.json(429, '{}', {['Retry-After'] = '1'}) end
+      reply.embedding(request.id)]], { "--max-concurrent", "3" })
+    ends_with(result, 0, { Succeeded = 3 })
+    local embeds_at = {}
+    for _, request in ipairs(result.requests) do
+      if request.method == "POST" then embeds_at[#embeds_at + 1] = request.time - (embeds_at[0] or request.time) end
+      if request.method == "POST" then embeds_at[0] = embeds_at[0] or request.time end
+    end
+    -- At most the three that were in flight when it came, then none before the second is over.
+    for _, at in ipairs(embeds_at) do assert.is_true(at < 0.5 or at >= 0.99, at) end
+  end)
+end)
+
+describe("a look-up", function()
+  after_each(harness.cleanup)
+
+  it("that fails after its retries fails the image: nothing is embedded blind", function()
+    local result = against("reply.json(503, '{\"detail\":\"index is not up\"}')", { "--max-retries", "1" })
+    ends_with(result, 1, { Succeeded = 0, Failed = 3 })
+    assert.equal(0, result.count("^POST "))
+    assert.equal(6, result.count("^GET "))
+    assert.equal("overloaded", result.record[1].kind)
+  end)
+
+  it("answered with a 404 that is no API's does not mean 'not indexed'", function()
+    local result = against("reply.send(404, {}, '<html>nginx</html>')")
+    ends_with(result, 1, { Failed = 3 })
+    assert.equal(0, result.count("^POST "))
+  end)
+
+  it("tells which images are indexed", function()
+    local result = against([[
+      if request.method == 'GET' and request.id == 'b' then return reply.vector(request.id) end
+      if request.method == 'GET' then return reply.not_indexed() end
+      reply.embedding(request.id)]])
+    ends_with(result, 0, { Succeeded = 2, Skipped = 1 })
+  end)
+end)
+
+describe("a backend that wants nothing of us", function()
+  after_each(harness.cleanup)
+
+  local many = {}
+  for i = 1, 150 do many[i] = string.format("%03d.jpg", i) end
+
+  it("denied at once: the run ends with 3, and nothing has failed", function()
+    local result = against("reply.json(401, '{\"detail\":\"who are you\"}')", {}, { names = many })
+    ends_with(result, 3, { Succeeded = 0, Failed = 0, Pending = 150 })
+    assert.matches("Backend denies access %(http://127[^)]*%): who are you%. Check", result.stderr)
+    assert.is_true(#result.requests <= 10)
+    assert.is_nil(result.record)
+  end)
+
+  it("denied by the provider behind it, in mid-run: five in a row end it", function()
+    local result = against(embeds [[
+      if request.n < 20 then return reply.embedding(request.id) end
+      reply.json(500, '{"detail":"Arrearage: overdue payment"}')]], {}, { names = many })
+    assert.equal(3, result.code)
+    assert.matches("Arrearage: overdue payment", result.stderr)
+    assert.is_nil(result.record)
+  end)
+
+  it("a hundred failures in a row of the backend's doing: 3, the rest pending", function()
+    local result = against(embeds "reply.json(500, '{}')", { "--max-retries", "0" }, { names = many })
+    assert.equal(3, result.code)
+    local failed = tonumber(result.stderr:match("INFO %- Failed: (%d+)\n"))
+    assert.is_true(failed >= 100 and failed <= 110, failed)
+    assert.equal(failed, #result.record)
+    assert.equal(150 - failed, tonumber(result.stderr:match("INFO %- Pending: (%d+)\n")))
+  end)
+
+  it("nothing but HTML: it ends after twenty", function()
+    local result = against("reply.send(200, {}, '<html>captive portal</html>')", {}, { names = many })
+    assert.equal(3, result.code)
+    assert.is_true(#result.requests <= 35, #result.requests)
+  end)
+end)
+
+describe("a connection", function()
+  after_each(harness.cleanup)
+
+  it("that the server closes when it is idle costs no image", function()
+    local result = against(embeds "reply.sleep(0.05) reply.embedding(request.id)", { "--max-concurrent", "2" },
+      { server = { idle_close = 0.02, requests_per_connection = 3 } })
+    ends_with(result, 0, { Succeeded = 3, Failed = 0 })
+  end)
+
+  it("carries our headers and our token, and no log shows it", function()
+    local s = server.start [[return function(request, reply)
+      if request.method == 'GET' then return reply.not_indexed() end
+      reply.embedding(request.id)
+    end]]
+    local result = harness.run {
+      args = { "--storage-path", harness.tree(NAMES), "--api-url", s.url .. "/", "--header", "X-One: 1", "--header", "X-Two: 2",
+               "--token-env", "TOKEN", "--tags", "a b,c", "--verbose", "--lang", "en" },
+      env = { TOKEN = "hunter2" },
+    }
+    assert.equal(0, result.code, result.output)
+    for _, request in ipairs(s:requests()) do
+      assert.same({ "1", "2", "Bearer hunter2" },
+        { request.headers["x-one"], request.headers["x-two"], request.headers.authorization })
+    end
+    assert.equal(3, s:count("^POST /api/v1/embedding/image%?image_id=%w&normalize=true&auto_index=true&tags=a%%20b%%2Cc$"))
+    s:stop()
+    assert.is_nil(result.output:find("hunter2", 1, true))
+  end)
+end)
+
+describe("a file that vanishes in mid-run", function()
+  after_each(harness.cleanup)
+
+  it("is the backend's to judge: the API way opens no file", function()
+    local storage = harness.tree { "a.jpg", "b.jpg", "c.jpg", "d.jpg" }
+    local s = server.start(string.format([[return function(request, reply)
+      os.remove(%q)
+      if request.method == 'GET' then return reply.not_indexed() end
+      if request.id == 'd' then return reply.json(404, '{"detail":"gone"}') end
+      reply.embedding(request.id)
+    end]], storage .. "/d.jpg"))
+    local result = harness.run { args = { "--storage-path", storage, "--api-url", s.url, "--max-concurrent", "1" }, env = { LC_ALL = "C" } }
+    s:stop()
+    ends_with(result, 1, { Succeeded = 3, Failed = 1 })
+    assert.equal("not_found", harness.records(result.cwd)[1][1].kind)
+  end)
+end)

@@ -1,0 +1,149 @@
+require "spec.support.paths"
+local cjson = require "cjson"
+local core = require "revec.core"
+local harness = require "spec.support.harness"
+local images = require "revec.image"
+local records = require "revec.record"
+
+local function failure(changes)
+  local f = { kind = "backend_error", status = 500, message = "Internal Server Error", attempts = 4, sends = 5 }
+  for key, value in pairs(changes or {}) do f[key] = value end
+  return f
+end
+
+local function image(relative_path, id)
+  return images.new("/photos/", relative_path, id or relative_path)
+end
+
+local function journals(dir)
+  local found = {}
+  for _, name in ipairs(harness.list(dir)) do
+    if name:find("%.journal$") then found[#found + 1] = name end
+  end
+  return found
+end
+
+describe("record", function()
+  local dir
+  before_each(function() dir = harness.tempdir() end)
+  after_each(harness.cleanup)
+
+  it("is the guide's array of objects, with more fields behind", function()
+    local record = assert(records.open(dir))
+    record:add(image("2024/image3.jpg", "xyz789"), failure())
+    record:add(image("image4.png", "uvw012"), failure { kind = "timeout", status = false, message = "Timeout" })
+    local path = assert(record:close())
+    assert.matches("/failed_images_%d%d%d%d%d%d%d%d_%d%d%d%d%d%d%.json$", path)
+    assert.equal([=[
+[
+  {
+    "id": "xyz789",
+    "filename": "image3.jpg",
+    "path": "/photos/2024/image3.jpg",
+    "error": "Internal Server Error",
+    "kind": "backend_error",
+    "status": 500,
+    "attempts": 4,
+    "sends": 5
+  },
+  {
+    "id": "uvw012",
+    "filename": "image4.png",
+    "path": "/photos/image4.png",
+    "error": "Timeout",
+    "kind": "timeout",
+    "status": null,
+    "attempts": 4,
+    "sends": 5
+  }
+]
+]=], harness.read(path))
+    assert.same({ path:match("[^/]*$") }, harness.list(dir))
+  end)
+
+  it("leaves nothing behind when nothing failed", function()
+    local record = assert(records.open(dir))
+    assert.equal(1, #journals(dir))
+    assert.is_nil(record:close())
+    assert.same({}, harness.list(dir))
+  end)
+
+  it("takes another name when its own is taken", function()
+    local paths = {}
+    for i = 1, 3 do
+      local record = assert(records.open(dir))
+      record:add(image("a.jpg"), failure())
+      paths[i] = assert(record:close())
+    end
+    local stamp = paths[1]:match("(.*)%.json$")
+    -- The second may have turned in between.
+    if paths[2]:find(stamp, 1, true) then assert.equal(stamp .. "_2.json", paths[2]) end
+    assert.are_not.equal(paths[1], paths[2])
+    assert.are_not.equal(paths[2], paths[3])
+  end)
+
+  it("carries names of any bytes", function()
+    local name = 'tab\tline\nquote"back\\slash\255.jpg'
+    local record = assert(records.open(dir))
+    record:add(image(name, "\255"), failure { message = 'a\tb\n"c"' })
+    local entry = cjson.decode(harness.read(assert(record:close())))[1]
+    assert.equal("/photos/" .. name, core.unbase64(entry.path_base64))
+    assert.equal('tab\tline\nquote"back\\slash\239\191\189.jpg', entry.filename)
+    assert.equal("\239\191\189", entry.id)
+    assert.equal('a\tb\n"c"', entry.error)
+  end)
+
+  it("has each failure on the disk as it happens", function()
+    local record = assert(records.open(dir))
+    record:add(image("a.jpg"), failure())
+    assert.matches('"id": "a.jpg"', harness.read(dir .. "/" .. journals(dir)[1]))
+    record:close()
+  end)
+
+  it("says why it cannot be opened", function()
+    local record, why = records.open(dir .. "/missing")
+    assert.is_nil(record)
+    assert.matches("/missing/failed_images_.*: No such file or directory$", why)
+  end)
+end)
+
+describe("record.repair", function()
+  local dir
+  before_each(function() dir = harness.tempdir() end)
+  after_each(harness.cleanup)
+
+  local whole = '"id": "a"\t"filename": "a.jpg"\t"path": "/p/a.jpg"\t"error": "e"\t"kind": "timeout"\t"status": null\t"attempts": 1\t"sends": 1\t\n'
+
+  it("makes the record of a run that was killed, its half line left out", function()
+    for cut = 1, #whole - 2 do -- with but its line break missing an entry is whole
+      local name = dir .. "/failed_images_20240125_100130." .. cut .. ".journal"
+      harness.write(name, whole .. whole:sub(1, cut))
+      local made = records.repair(dir)
+      assert.equal(1, #made)
+      assert.equal(1, #cjson.decode(harness.read(made[1])))
+      os.remove(made[1])
+      assert.same({}, harness.list(dir))
+    end
+  end)
+
+  it("removes the journal of a killed run in which nothing had failed", function()
+    harness.write(dir .. "/failed_images_20240125_100130.77.journal", "")
+    assert.same({}, records.repair(dir))
+    assert.same({}, harness.list(dir))
+  end)
+
+  it("leaves the journal of a run that is alive alone", function()
+    local record = assert(records.open(dir))
+    record:add(image("a.jpg"), failure())
+    assert.same({}, records.repair(dir))
+    assert.equal(1, #journals(dir))
+    assert(record:close())
+  end)
+
+  it("passes over other files", function()
+    harness.write(dir .. "/failed_images_20240125_100130.json", "[]")
+    harness.write(dir .. "/notes.journal", "x")
+    assert.same({}, records.repair(dir))
+    assert.same({ "failed_images_20240125_100130.json", "notes.journal" }, harness.list(dir))
+  end)
+end)
