@@ -235,25 +235,46 @@ static int engine_route(lua_State *L)
 
 /* ---- requests ---- */
 
-static int engine_submit(lua_State *L)
+/* A string without NUL at idx, as a URL is. */
+static const char *check_url(lua_State *L, int idx)
 {
-    struct engine *e = check_engine(L);
-    int64_t route = rv_checkint(L, 2, "route", 1, e->route_count);
     size_t len;
-    const char *url = luaL_checklstring(L, 3, &len);
-    luaL_argcheck(L, !lua_isnoneornil(L, 4), 4, "an item is needed, to know the answer by");
-    int urgent = lua_toboolean(L, 5);
-    int item = e->free_count ? e->free_items[e->free_count - 1] : e->item_count + 1;
-    if (item > e->free_room) {
+    const char *url = luaL_checklstring(L, idx, &len);
+    luaL_argcheck(L, strlen(url) == len, idx, "a URL without NUL bytes expected");
+    return url;
+}
+
+/* A free number for an item; taken once the request that carries it exists. */
+static int next_item(lua_State *L, struct engine *e)
+{
+    if (e->free_count)
+        return e->free_items[e->free_count - 1];
+    if (e->item_count == e->free_room) {
         int room = e->free_room ? e->free_room * 2 : 64;
         int *items = realloc(e->free_items, (size_t)room * sizeof *items);
         e->free_items = need(L, items);
         e->free_room = room;
     }
+    return e->item_count + 1;
+}
+
+static int engine_submit(lua_State *L)
+{
+    struct engine *e = check_engine(L);
+    int64_t route = rv_checkint(L, 2, "route", 1, e->route_count);
+    const char *url = check_url(L, 3), *ask_url = NULL;
+    const struct rv_route *ask_route = NULL;
+    luaL_argcheck(L, !lua_isnoneornil(L, 4), 4, "an item is needed, to know the answer by");
+    int urgent = lua_toboolean(L, 5);
+    if (!lua_isnoneornil(L, 6)) {
+        ask_route = e->routes[rv_checkint(L, 6, "ask_route", 1, e->route_count) - 1];
+        ask_url = check_url(L, 7);
+    }
+    int item = next_item(L, e);
     lua_getuservalue(L, 1);
     lua_pushvalue(L, 4);
     lua_rawseti(L, -2, item);
-    struct rv_request *r = need(L, rv_request_new(e->routes[route - 1], url, len, item));
+    struct rv_request *r = need(L, rv_request_new(e->routes[route - 1], url, ask_route, ask_url, item));
     r->urgent = urgent;
     if (e->free_count)
         e->free_count--;
@@ -290,6 +311,10 @@ static void push_event(lua_State *L, const struct rv_request *r, int items)
     set_number(L, "sends", r->sends);
     if (r->status)
         set_number(L, "status", r->status);
+    if (r->landed) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, "landed");
+    }
     if (r->type == RV_EVENT_RETRY) {
         lua_pushnumber(L, r->delay);
         lua_setfield(L, -2, "retry_in");

@@ -48,7 +48,8 @@ struct rv_io {
     int active, idle_count;
     struct rv_list events; /* to be handed over with the next exchange */
     bool drained, probing;
-    bool events_wait; /* there are events that the owner was not woken for yet */
+    int untold;       /* events that the owner has not taken yet */
+    bool events_wait; /* … and was not woken for yet */
     struct rv_route probe_route;
     uint64_t sends, retries, retry_sends, throttled, answers;
     uint64_t rate_answers;
@@ -91,9 +92,9 @@ static void hand_back_all(struct rv_io *io)
 
 static void tell_retry(struct rv_io *io, const struct rv_request *r, double delay)
 {
-    if (io->events.count >= MAX_EVENTS || io->published.waiting >= MAX_EVENTS)
+    if (io->events.count + io->untold >= MAX_EVENTS)
         return;
-    struct rv_request *notice = rv_request_new(r->route, "", 0, r->item);
+    struct rv_request *notice = rv_request_new(r->route, "", NULL, NULL, r->item);
     if (!notice)
         return;
     notice->type = RV_EVENT_RETRY;
@@ -120,11 +121,29 @@ static void wait_for(struct rv_io *io, struct rv_request *r, double due)
         make_ready(io, r);
 }
 
+/* Whether the attempt that ended may have been done by the server all the same. */
+static bool may_have_landed(const struct rv_request *r)
+{
+    return r->ask_route && !r->asking && (r->kind == RV_TIMEOUT || r->kind == RV_CUT_SHORT);
+}
+
+/* The asking was answered: the request is done, or it is sent again. */
+static void asked(struct rv_io *io, struct rv_request *r)
+{
+    r->asking = false;
+    r->landed = r->status >= 200 && r->status < 300;
+    if (r->landed)
+        done(io, r);
+    else
+        make_ready(io, r);
+}
+
 /* An attempt of r has ended and was judged: tell the host, then end it or put it off. */
 static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_after, double now)
 {
     const char *why = r->message ? r->message : rv_kind_name(r->kind);
-    struct rv_decision d = rv_decide(&io->settings.policy, r->kind, r->status, r->counted, r->tries, io->host.throttles,
+    int *counted = r->asking ? &r->ask_counted : &r->counted;
+    struct rv_decision d = rv_decide(&io->settings.policy, r->kind, r->status, *counted, r->tries, io->host.throttles,
                                      retry_after, rv_random());
     if (r->status || r->kind == RV_BAD_ANSWER || r->kind == RV_TOO_LARGE)
         rv_host_answered(&io->host, now, d.holds, d.delay, retry_after > 0, why);
@@ -137,15 +156,19 @@ static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_a
         return;
     }
     r->tries++;
-    r->counted += d.counts;
+    *counted += d.counts;
     io->throttled += d.holds;
-    if (!d.retry) {
+    if (r->asking && r->kind == RV_OK) {
+        asked(io, r);
+    } else if (!d.retry) {
         done(io, r);
     } else if (io->drained || io->host.state == RV_IO_DOWN) {
         hand_back(io, r);
     } else {
         io->retries++;
         tell_retry(io, r, d.delay);
+        if (may_have_landed(r))
+            r->asking = r->urgent = true;
         if (d.holds)
             rv_list_push_front(&io->urgent, r); /* the whole host waits, and this one was first */
         else
@@ -226,8 +249,7 @@ static bool retry_may_go(const struct rv_io *io, double now)
 static void refill(struct rv_io *io, double now)
 {
     if (rv_host_probe_due(&io->host, now) && !io->probing) {
-        const char *url = io->settings.probe_url;
-        struct rv_request *probe = rv_request_new(&io->probe_route, url, strlen(url), 0);
+        struct rv_request *probe = rv_request_new(&io->probe_route, io->settings.probe_url, NULL, NULL, 0);
         rv_host_probing(&io->host);
         if (probe) {
             io->probing = true;
@@ -286,7 +308,8 @@ static bool exchange(struct rv_io *io, double now)
         io->rung = true;
         rv_notify_ring(io->notify);
     }
-    io->events_wait = io->out.count && !io->rung;
+    io->untold = io->out.count;
+    io->events_wait = io->untold && !io->rung;
     io->sleeping = true;
     pthread_mutex_unlock(&io->lock);
 

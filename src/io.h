@@ -46,13 +46,20 @@ enum rv_event_type { RV_EVENT_DONE, RV_EVENT_RETRY };
 struct rv_request {
     struct rv_request *next;
     const struct rv_route *route;
+    /* How to ask, before it is sent again after a timeout or a cut answer, whether it was done all the same:
+     * 2xx says yes, an accepted status no. NULL: it is just sent again. */
+    const struct rv_route *ask_route;
+    const char *ask_url;
     int item;        /* the owner's number for it */
     bool urgent;     /* goes before those that are not */
     enum rv_event_type type;
     /* Filled by the I/O thread: */
+    bool asking;     /* it is being asked about, not sent */
+    bool landed;     /* done, as the asking told */
     enum rv_kind kind;
     int status;      /* HTTP status of the last attempt, 0 when none came */
     int counted;     /* attempts that used up a retry, plus the last one */
+    int ask_counted; /* the same of the asking */
     int tries;       /* attempts of every sort */
     int sends;       /* times that it went on the wire, libcurl's own re-sends included */
     double due;      /* when WAITING: rv_now() to be tried again */
@@ -90,8 +97,9 @@ struct rv_io;
  */
 struct rv_io *rv_io_start(struct rv_settings *settings, const struct rv_notify *notify, const char **error);
 
-/* NULL when out of memory. The request is the caller's until submitted. */
-struct rv_request *rv_request_new(const struct rv_route *route, const char *url, size_t len, int item);
+/* NULL when out of memory. The request is the caller's until submitted. ask_route and ask_url: NULL for none. */
+struct rv_request *rv_request_new(const struct rv_route *route, const char *url, const struct rv_route *ask_route,
+                                  const char *ask_url, int item);
 void rv_request_free(struct rv_request *r);
 
 /* Hands a request over. Never blocks for long. After drain or when DOWN it comes back as pending. */

@@ -264,10 +264,11 @@ bool rv_transfer_begin(struct rv_transfer *t, struct rv_request *request)
     t->error[0] = 0;
     forget_waiting(t);
     t->capped = false;
-    if (t->route != request->route && !set_route(t, request->route))
+    const struct rv_route *route = request->asking ? request->ask_route : request->route;
+    if (t->route != route && !set_route(t, route))
         return false;
     rv_skim_begin(&t->skim, (const char *const *)t->route->fields, t->route->field_count);
-    return curl_easy_setopt(t->easy, CURLOPT_URL, (const char *)request->url) == CURLE_OK;
+    return curl_easy_setopt(t->easy, CURLOPT_URL, request->asking ? request->ask_url : (const char *)request->url) == CURLE_OK;
 }
 
 CURL *rv_transfer_easy(struct rv_transfer *t)
@@ -310,7 +311,7 @@ static bool keep_values(struct rv_transfer *t)
 {
     int n = t->route->field_count;
     struct rv_request *r = t->request;
-    if (!n)
+    if (!n || r->asking)
         return true;
     r->values = calloc((size_t)n, sizeof *r->values + sizeof *r->value_lens);
     if (!r->values)
@@ -373,14 +374,20 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
     }
 }
 
-struct rv_request *rv_request_new(const struct rv_route *route, const char *url, size_t len, int item)
+struct rv_request *rv_request_new(const struct rv_route *route, const char *url, const struct rv_route *ask_route,
+                                  const char *ask_url, int item)
 {
-    struct rv_request *r = calloc(1, sizeof *r + len + 1);
+    size_t len = strlen(url) + 1, ask_len = ask_url ? strlen(ask_url) + 1 : 0;
+    struct rv_request *r = calloc(1, sizeof *r + len + ask_len);
     if (!r)
         return NULL;
     r->route = route;
     r->item = item;
     memcpy(r->url, url, len);
+    if (ask_url) {
+        r->ask_route = ask_route;
+        r->ask_url = memcpy(r->url + len, ask_url, ask_len);
+    }
     return r;
 }
 

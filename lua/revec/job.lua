@@ -7,6 +7,7 @@ local backends = { api = require "revec.backends.api" }
 local core = require "revec.core"
 local images = require "revec.image"
 local records = require "revec.record"
+local sources = require "revec.sources"
 
 local Job = {}
 Job.__index = Job
@@ -40,7 +41,7 @@ local function headers_of(options)
   return headers
 end
 
--- Fills self.engine and self.routes and starts the walk; true, or nil and why not.
+-- Fills self.engine, self.routes and self.source; true, or nil and why not.
 function Job:open_engine(headers)
   local options, backend = self.options, self.backend
   local why
@@ -48,17 +49,20 @@ function Job:open_engine(headers)
     max_concurrent = options.max_concurrent, max_retries = options.max_retries, retry_delay = options.retry_delay,
     timeout = options.timeout, connect_timeout = options.connect_timeout, down_timeout = options.down_timeout,
     rate = options.rate, headers = headers, probe_url = backend.probe_url, user_agent = "revec/" .. core.version,
+    cacert = options.cacert, cert = options.cert, key = options.key, insecure = options.insecure,
+    proxy = options.proxy, unix_socket = options.unix_socket, http2 = options.http2,
   }
   if not self.engine then return nil, why end
   self.routes = {}
   for name, route in pairs(backend.routes) do self.routes[name] = self.engine:route(route) end
-  local extensions = {}
-  for i, extension in ipairs(options.ext) do extensions[i] = extension:gsub("^%.", ""):lower() end
-  local walking
-  walking, why = self.engine:walk { root = options.storage_path, extensions = extensions, limit = options.limit }
-  if walking then return true end
+  if options.retry_failed then
+    self.source, why = sources.record(options.retry_failed, self.root)
+  else
+    self.source, why = sources.walk(self.engine, options, self.root)
+  end
+  if self.source then return true end
   self.engine:close()
-  return nil, "storage_path: " .. core.clean(options.storage_path) .. ": " .. why
+  return nil, why
 end
 
 --- @param options as options.resolve gives them
@@ -80,6 +84,7 @@ local function new(options)
     odd_answers = 0,     -- bad answers before the first good one
     accepted = false,    -- the backend has done something for us
     state = "starting",
+    looks_up = not (options.force_reindex or options.no_skip_indexed),
   }, Job)
   local opened
   opened, why = self:open_engine(headers)
@@ -127,10 +132,11 @@ end
 
 -- ---- images on their way in ----
 
+-- Asks the backend for what the image's stage says.
 function Job:submit(image)
-  if image.stage == "lookup" then
-    self.engine:submit(self.routes.lookup, self.backend:lookup_url(image), image)
-    return
+  local engine, routes, backend = self.engine, self.routes, self.backend
+  if image.stage ~= "embed" then
+    return engine:submit(routes.lookup, backend:lookup_url(image), image, image.stage == "verify")
   end
   local tags
   if self.options.make_tags then
@@ -140,14 +146,20 @@ function Job:submit(image)
     end
     if self.stopping then return self:give_back() end
   end
-  -- An image that was looked up goes before those that were not: the fewer are under way, the better.
-  self.engine:submit(self.routes.embed, self.backend:embed_url(image, tags), image, image.looked_up)
+  local url = backend:embed_url(image, tags)
+  if self.looks_up then
+    -- It goes before images that were not looked up yet: the fewer are under way, the better. And what may have been
+    -- embedded all the same, after a timeout, is looked up before it is embedded again.
+    engine:submit(routes.embed, url, image, true, routes.lookup, backend:lookup_url(image))
+  else
+    engine:submit(routes.embed, url, image)
+  end
 end
 
--- One entry of the walk; true when it became a request.
-function Job:take(relative_path, id)
+-- One image of the source; true when it became a request.
+function Job:take(relative_path, id, root)
   local counts, options = self.counts, self.options
-  local image = images.new(self.root, relative_path, id)
+  local image = images.new(root, relative_path, id)
   if options.filter and not self:hook("filter", image) then
     if not self.stopping then counts.filtered = counts.filtered + 1 end
     return false
@@ -168,7 +180,7 @@ function Job:take(relative_path, id)
   if options.dry_run then return false end
   if (counts.taken - 1) % options.batch_size == 0 then self:tell("batch", counts.taken) end
   self:tell("image", image)
-  image.stage = not (options.force_reindex or options.no_skip_indexed) and "lookup" or "embed"
+  image.stage = self.looks_up and "lookup" or "embed"
   self.open = self.open + 1
   self:submit(image)
   return true
@@ -179,13 +191,13 @@ function Job:intake()
   local room = self.options.dry_run and math.huge or self.engine:room()
   local left = IMAGES_PER_STEP
   while room > 0 and left > 0 and not self.stopping and not self.walked do
-    local path, what, folder, why = self.engine:next()
+    local path, what, where, why = self.source:next()
     if path then
-      if self:take(path, what) then room = room - 1 end
+      if self:take(path, what, where) then room = room - 1 end
       if self.counts.taken == self.options.limit then self.walked = true end
     elseif what == "folder" then
       self.counts.folders = self.counts.folders + 1
-      self:tell("folder", self.root .. folder, why)
+      self:tell("folder", where, why)
     elseif what == "end" then
       self.walked = true
     else
@@ -224,7 +236,7 @@ function Job:succeed(image, event)
   self:no_failure()
   self.counts.succeeded = self.counts.succeeded + 1
   self:tell("succeeded", image)
-  self:hook("on_success", image, event.fields)
+  self:hook("on_success", image, image.answer or event.fields or {})
   self:close_image()
 end
 
@@ -241,7 +253,7 @@ local verdicts = { record = true, ignore = true, retry = true, stop = true }
 function Job:fail(image, event)
   local failure = {
     kind = event.kind, status = event.status, message = self.backend.reason(event),
-    attempts = event.attempts + (image.attempts or 0), sends = event.sends + (image.sends or 0),
+    attempts = event.attempts + (image.attempts or 0), sends = image.sends,
   }
   self:tell("failed", image, failure)
   local verdict = self:hook("on_failure", image, failure)
@@ -251,7 +263,7 @@ function Job:fail(image, event)
   end
   if verdict == "retry" and not self.stopping and (image.retries or 0) < self.options.max_retries then
     image.retries = (image.retries or 0) + 1
-    image.attempts, image.sends = failure.attempts, failure.sends
+    image.attempts = failure.attempts
     return self:submit(image)
   end
   if verdict == "ignore" then
@@ -263,6 +275,17 @@ function Job:fail(image, event)
   end
   self:close_image()
   if verdict == "stop" then self:stop("stopped", "on_failure said stop") end
+  if self:too_many_failed() then self:stop("max_failures", self.counts.failed .. " images failed") end
+end
+
+-- Whether max_failures ("20", or "5%" of what is done, from the hundredth on) is reached.
+function Job:too_many_failed()
+  local amount, percent = (self.options.max_failures or ""):match("^(%d+)(%%?)$")
+  if not amount then return false end
+  local counts = self.counts
+  if percent == "" then return counts.failed >= tonumber(amount) end
+  local done = counts.succeeded + counts.failed + counts.skipped
+  return done >= 100 and counts.failed * 100 >= tonumber(amount) * done
 end
 
 -- Decides from a failure whether the run should go on; true when the image is given back rather than failed.
@@ -283,29 +306,41 @@ function Job:judge_failure(event)
   return false
 end
 
+local not_indexed = { kind = "not_indexed", status = 404, attempts = 1,
+                      message = "the backend answered success, but the image is not indexed" }
+
+-- A good answer: on to the image's next stage, or to its end.
+function Job:advance(image, event)
+  local stage = image.stage
+  local indexed = stage ~= "embed" and self.backend.is_indexed(event)
+  if stage == "lookup" and indexed then return self:skip(image) end
+  if stage == "embed" and (event.landed or not self.options.verify) or indexed then return self:succeed(image, event) end
+  if stage == "verify" and image.embedded_again then return self:fail(image, not_indexed) end
+  if self.stopping then return self:give_back() end
+  if stage == "embed" then
+    image.stage, image.answer = "verify", event.fields
+  else
+    image.stage, image.embedded_again = "embed", stage == "verify"
+  end
+  self:submit(image)
+end
+
 function Job:answer(event)
   local image, kind = event.item, event.kind
   self:tell("request", image, event)
   if event.retry_in then
     self:tell("retry", image, { kind = kind, status = event.status, message = self.backend.reason(event),
                                 attempts = event.attempts, delay = event.retry_in })
-  elseif kind == "pending" then
+    return
+  end
+  image.sends = (image.sends or 0) + event.sends
+  if kind == "pending" then
     self:give_back()
   elseif kind then
     if self:judge_failure(event) then self:give_back() else self:fail(image, event) end
   else
     self.accepted = true
-    if image.stage == "embed" then
-      self:succeed(image, event)
-    elseif self.backend.is_indexed(event) then
-      self:skip(image)
-    elseif self.stopping then
-      self:give_back()
-    else
-      image.stage, image.looked_up = "embed", true
-      image.attempts, image.sends = 0, event.sends
-      self:submit(image)
-    end
+    self:advance(image, event)
   end
 end
 
@@ -361,7 +396,7 @@ end
 function Job:total()
   local counts = self.counts
   if self.walked then return counts.taken, true end
-  local found, known = self.engine:total()
+  local found, known = self.source:total()
   local total = math.max(found - counts.filtered - counts.duplicates, counts.taken)
   return math.min(total, self.options.limit or math.huge), known
 end

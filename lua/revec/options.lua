@@ -1,8 +1,8 @@
 --- The options of a rebuild: one table feeds the library, the flags, the config file, --help and doc/options.md.
 --
--- A type is one of: string, integer, number, boolean (a flag), strings (an array; the flag may be repeated), list (an
--- array; the flag takes it separated by commas), choice, hook (a function; no flag). `cli` marks what only the command
--- takes. A number's range is min..max, both included.
+-- A type is one of: string, integer, number, amount (a number or a share), boolean (a flag), strings (an array; the flag
+-- may be repeated), list (an array; the flag takes it separated by commas), choice, hook (a function; no flag). `cli`
+-- marks what only the command takes. A number's range is min..max, both included.
 
 local core = require "revec.core"
 
@@ -39,6 +39,13 @@ local list = {
     en = "tags sent along with every image", zh = "随每张图像发送的标签" },
   { name = "check", type = "choice", choices = { "each" }, default = "each", group = "images",
     en = "how to find out what is indexed already: each asks for one image at a time", zh = "如何判断是否已索引：each 为逐张查询" },
+  { name = "verify", type = "boolean", group = "images",
+    en = "look up what was embedded before telling it as success; missing: once more, then failed",
+    zh = "嵌入后再查询确认；查不到则重做一次，仍查不到记为失败" },
+  { name = "retry_failed", type = "string", metavar = "FILE", group = "images",
+    en = "only the images of this failure record", zh = "只处理该失败记录中的图像" },
+  { name = "max_failures", type = "amount", metavar = "N|N%", group = "images",
+    en = "stop once so many failed, or such a share of at least a hundred", zh = "失败达到该数量（或至少一百张中的该比例）后停止" },
   { name = "dry_run", type = "boolean", group = "images",
     en = "walk, filter and count; make no request", zh = "试运行：只扫描、过滤和计数，不发请求" },
 
@@ -56,6 +63,18 @@ local list = {
     en = "a header sent with every request; may be repeated", zh = "随每个请求发送的请求头，可重复" },
   { name = "token_env", type = "string", metavar = "NAME", group = "transport",
     en = "environment variable that holds the bearer token", zh = "存放 Bearer 令牌的环境变量名" },
+  { name = "cacert", type = "string", metavar = "FILE", group = "transport",
+    en = "certificates to trust, instead of the system's", zh = "信任的 CA 证书文件" },
+  { name = "cert", type = "string", metavar = "FILE", group = "transport", en = "our certificate", zh = "客户端证书" },
+  { name = "key", type = "string", metavar = "FILE", group = "transport", en = "its private key", zh = "客户端私钥" },
+  { name = "insecure", type = "boolean", group = "transport",
+    en = "do not verify the server's certificate", zh = "不验证服务器证书" },
+  { name = "proxy", type = "string", metavar = "URL", group = "transport",
+    en = "proxy, instead of what http_proxy and https_proxy say", zh = "代理，优先于 http_proxy 和 https_proxy" },
+  { name = "unix_socket", type = "string", metavar = "PATH", group = "transport",
+    en = "connect to this socket instead of the URL's host", zh = "改为连接该 Unix 套接字" },
+  { name = "http2", type = "boolean", group = "transport",
+    en = "use HTTP/2 where the server offers it", zh = "服务器支持时使用 HTTP/2" },
 
   -- What is told, and where.
   { name = "failed_dir", type = "string", default = ".", metavar = "DIR", group = "output",
@@ -157,6 +176,13 @@ local check = {
   boolean = function(_, value)
     if type(value) ~= "boolean" then return nil, "true or false expected" end
     return value
+  end,
+  amount = function(_, value)
+    local text = type(value) == "number" and string.format("%.14g", value) or value
+    if type(text) ~= "string" or not text:find("^[1-9]%d*%%?$") or (text:find("%%") and tonumber(text:match("%d+")) > 100) then
+      return nil, "a number of at least 1, or a share such as 5%, expected"
+    end
+    return text
   end,
   choice = function(option, value)
     for _, choice in ipairs(option.choices) do

@@ -6,36 +6,14 @@ local internals = require("revec.internals")
 local lfs = require("lfs")
 local census = require("spec.support.census")
 local process = require("spec.support.process")
+local storages = require("spec.support.storages")
 
 local EXTENSIONS = { "jpg", "png" }
 local HANG_SECONDS = 60
 local NOBODY = 65534
 
-local made, before
-
--- In a shell without the sanitizer that this process may be run with.
-local function shell(dir, commands)
-  local child = process.spawn { command = { "sh", "-c", commands }, cwd = dir, env = { LD_PRELOAD = false } }
-  assert(child:wait(HANG_SECONDS), "hangs: " .. commands)
-  assert(child.code == 0, commands)
-end
-
-local function new_folder()
-  local dir = process.tempdir()
-  made[#made + 1] = dir
-  shell(dir, "chmod 755 .")
-  return dir
-end
-
--- Makes files (and the folders they lie in; those that end in a slash are empty) in the order given.
-local function storage(names)
-  local dir = new_folder()
-  for _, name in ipairs(names) do
-    for stop in name:gmatch("()/") do lfs.mkdir(dir .. "/" .. name:sub(1, stop - 1)) end
-    if name:sub(-1) ~= "/" then process.write(dir .. "/" .. name, "") end
-  end
-  return dir
-end
+local shell, storage = storages.shell, storages.of
+local before
 
 local function open(root, limit)
   local engine = assert(core.engine { probe_url = "http://127.0.0.1:1/" })
@@ -84,13 +62,11 @@ end
 setup(function() shell("/", "true") end)
 
 before_each(function()
-  made = {}
   before = census.take()
 end)
 
 after_each(function()
-  -- By the shell: process.remove goes by whole paths, which may be longer than any may be.
-  for _, dir in ipairs(made) do shell("/", "rm -rf " .. process.quote(dir)) end
+  storages.remove_all()
   collectgarbage()
   assert.same(before, census.take(before))
 end)
@@ -181,7 +157,7 @@ describe("walk", function()
   end)
 
   it("goes down a thousand folders and beyond the longest path that a system call takes", function()
-    local dir, home, name = new_folder(), lfs.currentdir(), "twelve_bytes"
+    local dir, home, name = storages.empty(), lfs.currentdir(), "twelve_bytes"
     assert(lfs.chdir(dir))
     local ok, why = pcall(function()
       for depth = 1, 1000 do
@@ -204,7 +180,7 @@ describe("walk", function()
   end)
 
   it("finds 20,000 files in one folder, in order, and knows their number before it is through", function()
-    local dir = new_folder()
+    local dir = storages.empty()
     shell(dir, "seq -f %06g.jpg 0 19999 | tac | xargs touch")
     local engine = assert(open(dir))
     assert(next_entry(engine))
@@ -233,7 +209,7 @@ describe("walk", function()
   end)
 
   it("closes in the middle of a walk, and when nothing was asked of it", function()
-    local dir = new_folder()
+    local dir = storages.empty()
     shell(dir, "seq -f %06g.jpg 0 5999 | xargs touch")
     for taken = 0, 5000, 2500 do
       local engine = assert(open(dir))
@@ -271,43 +247,5 @@ describe("walk", function()
       assert.is_truthy(why:find(case[2], 1, true), why)
     end
     engine:close()
-  end)
-end)
-
-describe("a tree that changes under the walk", function()
-  it("reports a folder that went away and goes on behind it", function()
-    local dir = storage { "a.jpg", "b/1.jpg", "c/1.jpg", "d.jpg" }
-    local tree = internals.tree(dir, EXTENSIONS, false)
-    assert.same({ "image", "a.jpg" }, { tree:next() })
-    shell(dir, "rm -r b; mv c e; ln -s e c")
-    assert.same({ "folder", "b", "No such file or directory" }, { tree:next() })
-    assert.same({ "folder", "c", "Not a directory" }, { tree:next() })
-    assert.same({ "image", "d.jpg" }, { tree:next() })
-    assert.same({ "end" }, { tree:next() })
-    assert.same({ "end" }, { tree:next() })
-    tree:close()
-  end)
-
-  it("still hands out the names of a folder that goes away while it is in it", function()
-    local dir = storage { "a/1.jpg", "a/2.jpg", "a/3/4.jpg" }
-    local tree = internals.tree(dir, EXTENSIONS, false)
-    assert.same({ "image", "a/1.jpg" }, { tree:next() })
-    shell(dir, "rm -r a")
-    assert.same({ "image", "a/2.jpg" }, { tree:next() })
-    assert.same({ "folder", "a/3", "No such file or directory" }, { tree:next() })
-    assert.same({ "end" }, { tree:next() })
-    tree:close()
-  end)
-
-  it("counts folder by folder, and as many as it hands out", function()
-    local dir = storage { "1.jpg", "a/1.jpg", "a/2.jpg", "a/x.txt", "b/", "c/d/1.jpg" }
-    local tree, counted, folders = internals.tree(dir, EXTENSIONS, true), 0, 0
-    for what, _, images in function() return tree:next() end do
-      if what == "end" then break end
-      assert.equal("counted", what)
-      counted, folders = counted + images, folders + 1
-    end
-    tree:close()
-    assert.same({ 4, 5 }, { counted, folders })
   end)
 end)

@@ -368,7 +368,7 @@ static const struct rv_route no_route;
 
 static struct rv_request *request(int item, double due)
 {
-    struct rv_request *r = rv_request_new(&no_route, "", 0, item);
+    struct rv_request *r = rv_request_new(&no_route, "", NULL, NULL, item);
     if (!r)
         abort();
     r->due = due;

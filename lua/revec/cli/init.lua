@@ -11,7 +11,7 @@ local reporters = require "revec.cli.reporter"
 local revec = require "revec"
 
 local WRONG_USE = 2
-local exit_codes = { down = 3, denied = 3, refused = 3, hook = WRONG_USE, stopped = 1, record = 1 }
+local exit_codes = { down = 3, denied = 3, refused = 3, hook = WRONG_USE, stopped = 1, max_failures = 1, record = 1 }
 local signal_codes = { INT = 130, TERM = 143, HUP = 129 }
 
 local function complain(message)
@@ -60,6 +60,20 @@ local function wants_bar(settings)
   if settings.quiet or settings.log_format == "json" or settings.progress == "never" then return false end
   if not core.columns(io.stderr) then return false end
   return settings.progress == "always" or os.getenv("TERM") ~= "dumb"
+end
+
+-- What the user should know before it starts.
+local function warn(settings, log, say)
+  local major, minor = core.libcurl:match("^libcurl/(%d+)%.(%d+)")
+  if settings.http2 and tonumber(major) * 100 + tonumber(minor) < 804 then
+    log:add("WARNING", "http2", say("old_http2", core.libcurl:match("^%S+")))
+  end
+  local scheme = settings.api_url:match("^(%a+):") or "http"
+  local proxy = settings.proxy or os.getenv(scheme:lower() .. "_proxy") or os.getenv("all_proxy")
+  if proxy and proxy ~= "" and not settings.unix_socket then log:add("INFO", "proxy", say("proxy", shown(proxy))) end
+  if settings.verify and (settings.force_reindex or settings.no_skip_indexed) then
+    log:add("WARNING", "presence", say("presence"))
+  end
 end
 
 -- Drives the job; the name of the signal that ended it, if one did.
@@ -111,6 +125,7 @@ local function run(given)
   end
   local job, why = revec.start(for_library)
   if not job then return complain("--" .. why:gsub("^[%w_]+", function(name) return (name:gsub("_", "-")) end)) end
+  warn(settings, log, say)
   reporter:start()
   for _, path in ipairs(job.repaired or {}) do log:add("WARNING", "repaired", say("repaired", path)) end
   local signal = drive(job, reporter, log, say, bar)

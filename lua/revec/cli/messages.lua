@@ -41,6 +41,11 @@ local messages = {
   total_retries = { "重试: %d", "Retries: %d" },
   total_throttled = { "限流: %d", "Throttled: %d" },
   seconds = { "耗时: %.2f 秒", "Elapsed: %.2f seconds" },
+  proxy = { "使用代理: %s", "Using proxy: %s" },
+  old_http2 = { "%s 的 HTTP/2 有缺陷（8.4 以前）：可能把不完整的响应当作完整",
+                "HTTP/2 of %s is flawed (before 8.4): it may take a cut answer for a whole one" },
+  presence = { "--verify 在强制重建后只证明已索引，不证明向量是新的",
+               "after a forced run --verify proves that images are indexed, not that their vectors are new" },
   average = { "平均每张: %.2f 秒", "Average per image: %.2f seconds" },
   record = { "失败记录已保存到: %s", "Failures recorded in: %s" },
 
@@ -49,6 +54,7 @@ local messages = {
   why_refused = { "后端没有成功处理任何请求 (%s): %s", "Backend refuses everything (%s): %s" },
   why_hook = { "钩子出错: %s", "Error in a hook: %s" },
   why_record = { "无法记录失败: %s", "Failures cannot be recorded: %s" },
+  why_max_failures = { "失败过多，已停止: %s", "Too many failures, stopped: %s" },
   why_stopped = { "已按要求停止: %s", "Stopped as asked: %s" },
 
   bar_retries = { "重试 %d", "retries %d" },

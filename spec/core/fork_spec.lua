@@ -1,0 +1,104 @@
+-- A process that forks while an engine works: the engine goes on in the parent and refuses in the child.
+
+require("spec.support.paths")
+local core = require("revec.core")
+local internals = require("revec.internals")
+local census = require("spec.support.census")
+local engines = require("spec.support.engines")
+local server = require("spec.support.server")
+
+local ok_server, before
+
+setup(function()
+  -- With the first thread of all a sanitizer may start one of its own, which stays.
+  assert(core.engine { probe_url = "http://127.0.0.1:1/" }):close()
+  ok_server = server.start [[
+    return function(request, reply)
+      if request.path == "/slow" then reply.sleep(0.1) end
+      reply.json(200, '{"path":"' .. request.target .. '"}')
+    end
+  ]]
+end)
+
+teardown(function() server.stop_all() end)
+
+before_each(function() before = census.take() end)
+
+after_each(function()
+  engines.close_all()
+  assert.same(before, census.take(before))
+end)
+
+local function url(path) return ok_server.url .. path end
+
+local function opened()
+  local engine = engines.new(ok_server)
+  return engine, engine:route { fields = { "path" } }
+end
+
+-- What it raises, without the place in the spec that it names.
+local function raised(f, ...)
+  local ok, why = pcall(f, ...)
+  assert(not ok, "no error was raised")
+  return (why:gsub("^[^:]*:%d+: ", ""))
+end
+
+describe("a fork", function()
+  -- Runs f in a child; how that ended. A child that raises says what.
+  local function in_child(f)
+    local child = internals.fork()
+    if child == 0 then
+      local ok, why = pcall(f)
+      if not ok then io.stderr:write(tostring(why), "\n") end
+      internals.exit(ok and 0 or 1)
+    end
+    return { internals.wait(child) }
+  end
+
+  it("leaves a child an engine that refuses, and the parent one that works", function()
+    local engine, route = opened()
+    engines.ask(engine, route, url("/"))
+    engine:submit(route, url("/slow"), "in flight")
+    assert(engine:walk { root = ".", extensions = { "c" } })
+    assert.same({ "exit", 0 }, in_child(function()
+      for _, method in ipairs { "poll", "room", "drain", "stats", "fd", "wake", "route", "submit", "wait", "next" } do
+        local why = raised(engine[method], engine, 1)
+        assert(why:find("engine: made before a fork: its threads run in the parent only", 1, true), why)
+      end
+      assert(engine:close() == 0)
+      assert(raised(engine.poll, engine) == "engine: closed")
+    end))
+    assert.equal("in flight", engines.collect(engine, 1)[1].item)
+    assert.equal("/after", engines.ask(engine, route, url("/after")).fields.path)
+  end)
+
+  it("lets the child make an engine of its own", function()
+    if (os.getenv("LD_PRELOAD") or ""):find("libtsan", 1, true) then
+      pending("ThreadSanitizer starts no threads in a process forked from one with threads")
+    end
+    local parents = opened()
+    assert.same({ "exit", 0 }, in_child(function()
+      local engine, route = opened()
+      assert(engines.ask(engine, route, url("/child")).fields.path == "/child")
+      assert(engine:close() == 1)
+      engine, parents = nil, nil -- luacheck: ignore
+      collectgarbage()
+    end))
+    assert.equal("starting", parents:stats().state)
+  end)
+
+  it("may come at any moment of the engine's and the walk's work", function()
+    for round = 1, 10 do
+      local engine, route = opened()
+      for i = 1, 20 do engine:submit(route, url("/" .. i), i) end
+      assert(engine:walk { root = "/usr", extensions = { "png", "lua", "h", "so", "gz", "py" } })
+      for fork = 1, 20 do
+        for _ = 1, 50 do engine:next() end -- so that the walk has something to do
+        local until_ = core.now() + (round * 20 + fork) % 17 * 1e-4
+        while core.now() < until_ do end -- luacheck: ignore
+        assert.same({ "exit", 0 }, in_child(function() engine:close() end))
+      end
+      engine:close()
+    end
+  end)
+end)
