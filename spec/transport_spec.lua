@@ -1,0 +1,141 @@
+-- TLS, proxies, sockets: the real command over real ones on loopback.
+local certificates = require "spec.support.certificates"
+local harness = require "spec.support.harness"
+local server = require "spec.support.server"
+
+local handler = [[return function(request, reply)
+  if request.method == "GET" then return reply.not_indexed() end
+  reply.embedding(request.id)
+end]]
+
+local function run(url, args, env)
+  local all = { "--storage-path", harness.tree { "a.jpg", "b.jpg" }, "--api-url", url }
+  for _, argument in ipairs(args or {}) do all[#all + 1] = argument end
+  local environment = { LC_ALL = "C", http_proxy = false, https_proxy = false, all_proxy = false, no_proxy = false }
+  for key, value in pairs(env or {}) do environment[key] = value end
+  local result = harness.run { args = all, env = environment, timeout = 20 }
+  result.succeeded = tonumber(result.stderr:match("INFO %- Succeeded: (%d+)\n"))
+  return result
+end
+
+describe("over TLS", function()
+  local pem, s
+  setup(function() pem = certificates.make(harness.tempdir()) end)
+  teardown(harness.cleanup)
+  after_each(function() s:stop() end)
+
+  local function serve(certificate)
+    s = server.start(handler, { tls = certificate })
+    return (s.url:gsub("^http:", "https:"):gsub("127%.0%.0%.1", "localhost"))
+  end
+
+  it("a server whose certificate is signed by --cacert is trusted", function()
+    local result = run(serve(pem.good), { "--cacert", pem.ca })
+    assert.same({ 0, 2 }, { result.code, result.succeeded }, result.output)
+  end)
+
+  for _, name in ipairs { "expired", "wrong_host", "self_signed" } do
+    it("a certificate that is " .. name:gsub("_", " ") .. " ends the run at once, with nothing sent and none failed", function()
+      local result = run(serve(pem[name]), { "--cacert", pem.ca })
+      assert.equal(3, result.code, result.output)
+      assert.matches("Backend out of reach %(https://localhost:%d+%): SSL[^\n]*certificate", result.stderr)
+      assert.matches("Failed: 0\n.*Pending: 2\n", result.stderr)
+      assert.equal(0, #s:requests())
+    end)
+  end
+
+  it("--insecure takes any certificate, and only when asked", function()
+    assert.equal(2, run(serve(pem.self_signed), { "--insecure" }).succeeded)
+  end)
+
+  it("a handshake that is broken off is no attempt of any image", function()
+    s = server.start(handler .. ", function(connection, reply) reply.close() end", { tls = pem.good })
+    local result = run((s.url:gsub("^http:", "https:")), { "--insecure" })
+    assert.equal(3, result.code)
+    assert.matches("Failed: 0\n", result.stderr)
+  end)
+end)
+
+describe("over a Unix socket", function()
+  teardown(harness.cleanup)
+
+  it("--unix-socket reaches the server, whatever the URL's host", function()
+    local path = harness.tempdir() .. "/s"
+    local s = server.start(handler, { unix = path })
+    local result = run("http://backend.invalid", { "--unix-socket", path })
+    assert.same({ 0, 2 }, { result.code, result.succeeded }, result.output)
+    assert.equal("backend.invalid", s:requests()[1].headers.host)
+    s:stop()
+  end)
+end)
+
+describe("through a proxy", function()
+  local proxy
+  before_each(function() proxy = server.start(handler) end)
+  after_each(function()
+    proxy:stop()
+    harness.cleanup()
+  end)
+
+  it("--proxy sends everything there, and its password nowhere else", function()
+    local result = run("http://backend.invalid:81", { "--proxy", (proxy.url:gsub("//", "//me:hunter2@")) })
+    assert.same({ 0, 2 }, { result.code, result.succeeded }, result.output)
+    assert.matches("^http://backend%.invalid:81/api/v1/", proxy:requests()[1].target)
+    assert.is_string(proxy:requests()[1].headers["proxy-authorization"])
+    assert.is_nil(result.output:find("hunter2", 1, true))
+    assert.matches("Using proxy: http://%*%*%*@127", result.stderr)
+  end)
+
+  it("one of the environment is obeyed and told of", function()
+    local result = run("http://backend.invalid", {}, { http_proxy = proxy.url })
+    assert.equal(2, result.succeeded, result.output)
+    assert.matches("INFO %- Using proxy: " .. proxy.url:gsub("%p", "%%%0"), result.stderr)
+  end)
+
+  it("that wants a password we do not have denies us", function()
+    proxy:stop()
+    proxy = server.start "return function(request, reply) reply.send(407, {}, 'who') end"
+    local result = run("http://backend.invalid", { "--proxy", proxy.url })
+    assert.equal(3, result.code)
+    assert.matches("Backend denies access", result.stderr)
+  end)
+end)
+
+describe("a redirect", function()
+  after_each(harness.cleanup)
+
+  it("is not followed: credentials stay with their origin", function()
+    local other = server.start(handler)
+    local s = server.start(string.format([[return function(request, reply)
+      reply.send(307, { Location = %q .. request.target }, "")
+    end]], other.url))
+    local result = run(s.url, { "--header", "X-Api-Key: hunter2" })
+    assert.equal(1, result.code, result.output)
+    assert.equal(0, #other:requests())
+    s:stop()
+    other:stop()
+  end)
+end)
+
+describe("an answer that will not end", function()
+  local s
+  after_each(function()
+    s:stop()
+    harness.cleanup()
+  end)
+
+  local floods = {
+    { "headers", [[reply.raw("HTTP/1.1 200 OK\r\n") while reply.raw("X-Flood: " .. ("x"):rep(1000) .. "\r\n") do end]] },
+    { "interim answers", [[while reply.raw("HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n") do end]] },
+    { "body", [[reply.raw("HTTP/1.1 200 OK\r\n\r\n{\"status\":\"success\",\"data\":[") while reply.raw(("1,"):rep(5000)) do end]] },
+    { "body in chunks", [[reply.raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n") while reply.raw("5\r\n     \r\n") do end]] },
+  }
+  for _, flood in ipairs(floods) do
+    it("(" .. flood[1] .. ") is stopped at its cap and fails the image", function()
+      s = server.start("return function(request, reply)\n if request.id ~= 'b' then return reply.embedding(request.id) end\n" .. flood[2] .. "\nend")
+      local result = run(s.url, { "--no-skip-indexed", "--max-retries", "0", "--timeout", "10" })
+      assert.same({ 1, 1 }, { result.code, result.succeeded }, result.output)
+      assert.equal("too_large", harness.records(result.cwd)[1][1].kind)
+    end)
+  end
+end)
