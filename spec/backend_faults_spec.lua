@@ -186,6 +186,29 @@ describe("a backend that wants nothing of us", function()
   end)
 end)
 
+describe("a backend with another path", function()
+  after_each(harness.cleanup)
+
+  it("knows no such route: the run ends after twenty images, not after a million", function()
+    local names = {}
+    for i = 1, 100 do names[i] = string.format("%03d.jpg", i) end
+    local result = against([[reply.json(404, '{"detail":"Not Found"}')]], {}, { names = names })
+    assert.equal(3, result.code)
+    assert.is_true(#result.record >= 19 and #result.record <= 40, #result.record)
+  end)
+end)
+
+describe("an image that is denied in mid-run", function()
+  after_each(harness.cleanup)
+
+  it("is pending, and the exit code tells", function()
+    local result = against(embeds "if request.id == 'b' then return reply.json(403, '{\"detail\":\"not you\"}') end reply.embedding(request.id)",
+      { "--max-concurrent", "1" })
+    ends_with(result, 1, { Succeeded = 2, Failed = 0, Pending = 1 })
+    assert.matches("ERROR %- API call failed: 403 %- not you\n.*Rebuild not finished", result.stderr)
+  end)
+end)
+
 describe("a connection", function()
   after_each(harness.cleanup)
 

@@ -39,7 +39,7 @@ describe("the command, used wrongly, says in one line", function()
     refuses({ "--retry-delay", "-.5" }, '--retry-delay: number 0..3600 expected, got "-.5"')
     refuses({ "--timeout", "nan" }, '--timeout: number 0.001..86400 expected, got "nan"')
     refuses({ "--lang", "fr" }, '--lang: one of zh, en expected, got "fr"')
-    refuses({ "--api-url", "" }, '--api-url: a string expected, not empty, got ""')
+    refuses({ "--api-url", "localhost:8000" }, '--api-url: a URL that begins with http:// or https:// expected, got "localhost:8000"')
   end)
 
   it("that it takes no other words", function()
@@ -66,6 +66,10 @@ describe("the command, used wrongly, says in one line", function()
       "--token-env: the environment variable NO_SUCH_TOKEN is not set")
     refuses({ "--storage-path", dir, "--token-env", "TOKEN" },
       "--token-env: the value of TOKEN holds a control character", { env = { TOKEN = "secret\r\nX: y" } })
+  end)
+
+  it("that a certificate is not there", function()
+    refuses({ "--storage-path", harness.tree { "a.jpg" }, "--cacert", "/none.pem" }, "--cacert: /none.pem: no such file")
   end)
 
   it("that a header is none", function()
@@ -114,7 +118,7 @@ describe("the command", function()
 
   it("shows its version and its help on standard output", function()
     local result = run { "--version" }
-    assert.matches("^revec %d+%.%d+%.%d+ %(Lua 5%.%d, libcurl/[%d.]+%)\n$", result.stdout)
+    assert.matches("^revec %d+%.%d+%.%d+ %(Lua[^,]+, libcurl/[%d.]+%)\n$", result.stdout)
     assert.equal(0, result.code)
     result = run { "--help" }
     assert.equal("", result.stderr)

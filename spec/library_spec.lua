@@ -56,6 +56,7 @@ describe("the library", function()
 
   it("raises for a caller's mistake, with the option named", function()
     assert.has_error(function() revec.rebuild { limt = 1 } end, 'revec: "limt": no such option: did you mean limit?')
+    assert.has_error(function() revec.start(7) end, "revec: a table of options expected, got number")
     assert.has_error(function() revec.start { max_retries = -1 } end, "revec: max_retries: integer 0..1000 expected, got -1")
   end)
 
@@ -104,6 +105,17 @@ describe("the library", function()
     job:abort()
     assert.is_false(job:step(1))
     assert.same({ "interrupted", 4, 0, 4 }, { job:report().reason, job:report().total, job:report().done, job:report().pending })
+  end)
+
+  it("may be stopped or aborted by a hook, and stepped by none", function()
+    serve()
+    local job
+    job = assert(revec.start(options { on_success = function() job:abort() end }))
+    while job:step(1) do end -- luacheck: ignore
+    assert.equal("interrupted", job:report().reason)
+    job = assert(revec.start(options { on_success = function() job:step() end }))
+    while job:step(1) do end -- luacheck: ignore
+    assert.matches("^on_success: .*step called from within a hook of the same job$", job:report().message)
   end)
 
   it("lets a job be forgotten in mid-run", function()

@@ -108,7 +108,7 @@ describe("lua rebuild.lua", function()
     assert.matches("ERROR %- API 调用失败: 500 %- Internal Server Error\n", result.stderr)
     assert.matches("ERROR %- ✗ 失败: ghi789\n", result.stderr)
     assert.matches("INFO %- 重试: 2\n", result.stderr)
-    local name = result.stderr:match("INFO %- 失败记录已保存到: %./(failed_images_%d+_%d+%.json)\n")
+    local name = result.stderr:match("INFO %- 失败记录已保存到: (failed_images_%d+_%d+%.json)\n")
     assert.same({ name }, harness.list(result.cwd))
     local entries = harness.records(result.cwd)[1]
     assert.same({

@@ -86,7 +86,7 @@ static int engine_close(lua_State *L)
 static int engine_close_checked(lua_State *L)
 {
     struct engine *e = luaL_checkudata(L, 1, ENGINE);
-    lua_pushnumber(L, (lua_Number)close_engine(e));
+    lua_pushinteger(L, (lua_Integer)close_engine(e));
     return 1;
 }
 

@@ -29,12 +29,18 @@ static int failure(lua_State *L, const char *path, int error)
     return 3;
 }
 
-/* The FILE of an open Lua file: the first member of its userdata in every Lua. */
+/* The FILE of an open Lua file. */
 static FILE *check_file(lua_State *L)
 {
-    FILE **f = luaL_checkudata(L, 1, LUA_FILEHANDLE);
-    luaL_argcheck(L, *f, 1, "the file is closed");
-    return *f;
+#if LUA_VERSION_NUM < 502
+    FILE **file = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    luaL_argcheck(L, *file, 1, "the file is closed");
+    return *file;
+#else
+    luaL_Stream *file = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+    luaL_argcheck(L, file->closef, 1, "the file is closed");
+    return file->f;
+#endif
 }
 
 /* core.now(): monotonic seconds. */

@@ -1,5 +1,5 @@
 /*
- * See transfer.h. The options follow doc/reliability.md, "libcurl multi: pitfalls with versions".
+ * See transfer.h. The options follow doc/reliability.md, "libcurl settings".
  *
  * libcurl sends a request again, whatever its method, when a kept connection dies before a byte of the answer.
  * CURLOPT_PREREQFUNCTION is called before every such send: it counts them and allows one more per attempt.

@@ -6,6 +6,13 @@ local options = require "revec.options"
 
 local M = { version = core.version }
 
+-- The caller's options, checked; a mistake is raised where the caller made it.
+local function resolve(given)
+  local resolved, why = options.resolve(given or {})
+  if not resolved then error("revec: " .. why, 3) end
+  return resolved
+end
+
 --- Starts a rebuild that the caller drives.
 -- @param given table of options and hooks (doc/options.md, doc/hooks.md); copied
 -- @return a job: step(seconds) → whether it goes on, fd(), stop(), abort(), snapshot(), report();
@@ -14,9 +21,7 @@ local M = { version = core.version }
 -- @usage local job = assert(revec.start { storage_path = "photos" })
 --   while job:step(1) do print(job:snapshot().done) end
 function M.start(given)
-  local resolved, why = options.resolve(given or {})
-  if not resolved then error("revec: " .. why, 2) end
-  return jobs.new(resolved)
+  return jobs.new(resolve(given))
 end
 
 --- Rebuilds, and blocks until it is done.
@@ -24,10 +29,7 @@ end
 -- @raise as start
 -- @usage local report = assert(require "revec".rebuild { storage_path = "photos", limit = 10 })
 function M.rebuild(given)
-  local resolved, why = options.resolve(given or {})
-  if not resolved then error("revec: " .. why, 2) end
-  local job
-  job, why = jobs.new(resolved)
+  local job, why = jobs.new(resolve(given))
   if not job then return nil, why end
   while job:step(60) do end -- luacheck: ignore
   return job:report()

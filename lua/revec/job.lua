@@ -70,6 +70,10 @@ end
 local function new(options)
   local headers, why = headers_of(options)
   if not headers then return nil, why end
+  for _, name in ipairs { "cacert", "cert", "key", "unix_socket" } do
+    local there = not options[name] or core.stat(options[name])
+    if not there then return nil, name .. ": " .. core.clean(options[name]) .. ": no such file" end
+  end
   local root = options.storage_path
   local self = setmetatable({
     options = options,
@@ -124,10 +128,11 @@ function Job:stop(reason, message)
   self.engine:drain()
 end
 
---- Ends at once: what is in flight is pending too. The record is still written.
-function Job:abort(reason, message)
-  self:stop(reason, message)
-  self:finish()
+--- Ends at once: what is in flight is pending too. The record is still written. From within a hook: once that returns.
+function Job:abort()
+  self:stop()
+  self.aborted = true
+  if not self.stepping then self:finish() end
 end
 
 -- ---- images on their way in ----
@@ -255,7 +260,6 @@ function Job:fail(image, event)
     kind = event.kind, status = event.status, message = self.backend.reason(event),
     attempts = event.attempts + (image.attempts or 0), sends = image.sends,
   }
-  self:tell("failed", image, failure)
   local verdict = self:hook("on_failure", image, failure)
   if verdict == nil then verdict = "record" end
   if not verdicts[verdict] then
@@ -263,13 +267,16 @@ function Job:fail(image, event)
   end
   if verdict == "retry" and not self.stopping and (image.retries or 0) < self.options.max_retries then
     image.retries = (image.retries or 0) + 1
-    image.attempts = failure.attempts
+    image.attempts, failure.delay = failure.attempts, 0
+    self:tell("retry", image, failure)
     return self:submit(image)
   end
   if verdict == "ignore" then
     self.counts.skipped = self.counts.skipped + 1
+    self:tell("skipped", image)
   else
     self.counts.failed = self.counts.failed + 1
+    self:tell("failed", image, failure)
     local ok, why = self.record:add(image, failure)
     if not ok then self:stop("record", "the failure of " .. core.clean(image.path) .. " cannot be recorded: " .. why) end
   end
@@ -289,16 +296,17 @@ function Job:too_many_failed()
 end
 
 -- Decides from a failure whether the run should go on; true when the image is given back rather than failed.
-function Job:judge_failure(event)
+function Job:judge_failure(image, event)
   local kind = event.kind
   self.failures_in_row = backends_doing[kind] and self.failures_in_row + 1 or self.failures_in_row
   if kind == "denied" then
     self.denied_in_row = self.denied_in_row + 1
+    self:tell("denied", image, { kind = kind, status = event.status, message = self.backend.reason(event) })
     if not self.accepted or self.denied_in_row >= DENIED_AFTER then self:stop("denied", self.backend.reason(event)) end
     return true
   end
   self.denied_in_row = 0
-  if kind == "bad_answer" and not self.accepted then
+  if (kind == "bad_answer" and not self.accepted) or (self.backend.is_lost(event) and self.counts.succeeded == 0) then
     self.odd_answers = self.odd_answers + 1
     if self.odd_answers >= ODD_AFTER then self:stop("refused", self.backend.reason(event)) end
   end
@@ -337,7 +345,7 @@ function Job:answer(event)
   if kind == "pending" then
     self:give_back()
   elseif kind then
-    if self:judge_failure(event) then self:give_back() else self:fail(image, event) end
+    if self:judge_failure(image, event) then self:give_back() else self:fail(image, event) end
   else
     self.accepted = true
     self:advance(image, event)
@@ -370,6 +378,8 @@ end
 -- @return true while the job goes on, false once it is finished
 function Job:step(seconds)
   if self.finished then return false end
+  if self.stepping then error("revec: step called from within a hook of the same job", 2) end
+  self.stepping = true
   if not self:turn() and (seconds or 0) > 0 and not self:is_over() then
     self.engine:wait(seconds)
     self:turn()
@@ -379,12 +389,13 @@ function Job:step(seconds)
     self.progress_told = now
     self:hook("on_progress", self:snapshot())
   end
+  self.stepping = false
   if self:is_over() then self:finish() end
   return not self.finished
 end
 
 function Job:is_over()
-  return self.open == 0 and (self.walked or self.stopping) and true or false
+  return self.aborted or self.open == 0 and (self.walked or self.stopping) and true or false
 end
 
 --- A descriptor that becomes readable when step has something to do; for event loops. Not to be read or closed.

@@ -1,14 +1,14 @@
 --- The options of a rebuild: one table feeds the library, the flags, the config file, --help and doc/options.md.
 --
--- A type is one of: string, integer, number, amount (a number or a share), boolean (a flag), strings (an array; the flag
--- may be repeated), list (an array; the flag takes it separated by commas), choice, hook (a function; no flag). `cli`
--- marks what only the command takes. A number's range is min..max, both included.
+-- A type is one of: string, url, integer, number, amount (a number or a share), boolean (a flag), strings (an array; the
+-- flag may be repeated), list (an array; the flag takes it separated by commas), choice, hook (a function; no flag).
+-- `cli` marks what only the command takes. A number's range is min..max, both included.
 
 local core = require "revec.core"
 
 local list = {
   -- As the guide documents them.
-  { name = "api_url", type = "string", default = "http://localhost:8000", metavar = "URL", group = "documented",
+  { name = "api_url", type = "url", default = "http://localhost:8000", metavar = "URL", group = "documented",
     en = "base URL of the backend", zh = "后端 API 基础 URL" },
   { name = "storage_path", type = "string", default = "./storage", metavar = "DIR", group = "documented",
     en = "folder of the images", zh = "存储路径" },
@@ -80,7 +80,7 @@ local list = {
   { name = "failed_dir", type = "string", default = ".", metavar = "DIR", group = "output",
     en = "where failed_images_YYYYMMDD_HHMMSS.json goes", zh = "失败记录所在目录" },
   { name = "config", type = "string", cli = true, metavar = "FILE.lua", group = "output",
-    en = "a Lua file that returns a table of options and hooks; flags go before it", zh = "返回选项和钩子的 Lua 文件；命令行参数优先" },
+    en = "a Lua file that returns a table of options and hooks; flags take precedence", zh = "返回选项和钩子的 Lua 文件；命令行参数优先" },
   { name = "lang", type = "choice", choices = { "zh", "en" }, cli = true, group = "output",
     en = "language of messages; by default that of LC_ALL, LC_MESSAGES or LANG", zh = "消息语言，默认取自 LC_ALL、LC_MESSAGES 或 LANG" },
   { name = "log_format", type = "choice", choices = { "text", "json" }, default = "text", cli = true, group = "output",
@@ -173,6 +173,12 @@ local check = {
     if type(value) ~= "string" or value == "" or value:find("%z") then return nil, "a string expected, not empty" end
     return value
   end,
+  url = function(_, value)
+    if type(value) ~= "string" or not value:find("^[Hh][Tt][Tt][Pp][Ss]?://[^/%c ]") or value:find("[%c ]") then
+      return nil, "a URL that begins with http:// or https:// expected"
+    end
+    return value
+  end,
   boolean = function(_, value)
     if type(value) ~= "boolean" then return nil, "true or false expected" end
     return value
@@ -230,6 +236,7 @@ end
 -- @param for_command whether options that only the command takes are allowed too
 -- @return table, or nil and one line: which option, what is expected, what was got
 function M.resolve(given, for_command)
+  if type(given) ~= "table" then return nil, "a table of options expected, got " .. type(given) end
   local values, names = {}, {}
   for _, option in ipairs(list) do
     values[option.name] = option.default

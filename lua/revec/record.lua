@@ -41,12 +41,17 @@ local function object(line)
   end
 end
 
--- dir/failed_images_STAMP.json, or with _2 and so on when that is taken.
+-- The path of a file in dir, as one would write it.
+local function inside(dir, name)
+  return dir == "." and name or dir .. "/" .. name
+end
+
+-- failed_images_STAMP.json in dir, or with _2 and so on when that is taken.
 local function free_name(dir, stamp)
-  local path, n = dir .. "/failed_images_" .. stamp .. ".json", 1
+  local path, n = inside(dir, "failed_images_" .. stamp .. ".json"), 1
   while core.stat(path) do
     n = n + 1
-    path = string.format("%s/failed_images_%s_%d.json", dir, stamp, n)
+    path = inside(dir, string.format("failed_images_%s_%d.json", stamp, n))
   end
   return path
 end
@@ -93,7 +98,7 @@ end
 -- @param dir folder of the record
 -- @return record, or nil and why nothing can be written there
 local function open(dir)
-  local path = string.format("%s/failed_images_%s.%d.journal", dir, os.date("%Y%m%d_%H%M%S"), core.pid())
+  local path = inside(dir, string.format("failed_images_%s.%d.journal", os.date("%Y%m%d_%H%M%S"), core.pid()))
   local journal, why = io.open(path, "a+")
   if not journal then return nil, why end
   core.lock(journal)
@@ -129,11 +134,11 @@ local function repair(dir)
   local made = {}
   for _, name in ipairs(core.list(dir) or {}) do
     local stamp = name:match(JOURNAL)
-    local journal = stamp and io.open(dir .. "/" .. name, "r+")
+    local journal = stamp and io.open(inside(dir, name), "r+")
     -- The lock of a run that is alive is held.
     if journal and core.lock(journal) then
       local path, why = write_record(journal, dir, stamp)
-      if not why then os.remove(dir .. "/" .. name) end
+      if not why then os.remove(inside(dir, name)) end
       made[#made + 1] = path
     end
     if journal then journal:close() end

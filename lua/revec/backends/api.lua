@@ -47,6 +47,11 @@ function Api:embed_url(image, tags)
     .. (tags and "&tags=" .. core.escape(tags) or self.tags)
 end
 
+--- Whether a 404 says that the route, not the image, does not exist: FastAPI's own words for it.
+function Api.is_lost(event)
+  return event.status == 404 and event.body == '{"detail":"Not Found"}'
+end
+
 -- FastAPI's own refusals have a list of objects where others have a text.
 local function detail_text(detail)
   if type(detail) == "string" then return detail end

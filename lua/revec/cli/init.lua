@@ -76,22 +76,24 @@ local function warn(settings, log, say)
   end
 end
 
--- Drives the job; the name of the signal that ended it, if one did.
+-- Drives the job; the name of the signal that ended it, if one did. bar: whether to draw it.
 local function drive(job, reporter, log, say, bar)
   local ended_by
-  local function draw(width) return bar:text(job:snapshot(), width, reporter.last_name) end
+  local meter = bars.new(say)
+  local function draw(width) return meter:text(job:snapshot(), width, reporter.last_name) end
   while job:step(bar and 0.1 or 1) do
     local snapshot = job:snapshot()
+    local rate = meter:rate(snapshot)
     reporter:step(snapshot)
     for signal in core.signal do
       if signal == "USR1" then
-        log:add("RESULT", "snapshot", say("snapshot", reporter:progress_text(snapshot), bars.new(say):rate(snapshot),
+        log:add("RESULT", "snapshot", say("snapshot", reporter:progress_text(snapshot), rate,
           snapshot.active, snapshot.limit, snapshot.retries, snapshot.throttled))
       elseif ended_by then
-        job:abort("interrupted")
+        job:abort()
       else
         ended_by = signal
-        job:stop("interrupted")
+        job:stop()
         log:add("WARNING", "stopping", say("stopping", "SIG" .. signal))
       end
     end
@@ -104,7 +106,7 @@ end
 local function run(given)
   local settings = assert(options.resolve(given, true))
   local say = messages.catalogue(settings.lang or messages.language())
-  local bar = wants_bar(settings) and bars.new(say)
+  local bar = wants_bar(settings)
   local log = logs.new {
     file = io.stderr, format = settings.log_format,
     least = settings.quiet and "WARNING" or settings.verbose and "DEBUG" or "INFO",
@@ -133,7 +135,8 @@ local function run(given)
   reporter:finish(report)
   log:flush()
   if signal and report.reason == "interrupted" then return signal_codes[signal] end
-  return exit_codes[report.reason] or (report.failed > 0 or report.folders > 0) and 1 or 0
+  local pending = report.pending > 0 and not settings.dry_run
+  return exit_codes[report.reason] or (report.failed > 0 or report.folders > 0 or pending) and 1 or 0
 end
 
 --- Runs the command. Blocks until it is done; catches SIGINT, SIGTERM, SIGHUP and SIGUSR1.
@@ -151,7 +154,7 @@ local function main(argv)
     io.stdout:write(args.help(lang), "\n")
     return 0
   elseif flags.version then
-    io.stdout:write("revec ", revec.version, " (", _VERSION, ", ", core.libcurl:match("^%S+"), ")\n")
+    io.stdout:write("revec ", revec.version, " (", jit and jit.version or _VERSION, ", ", core.libcurl:match("^%S+"), ")\n")
     return 0
   end
   local given

@@ -19,6 +19,7 @@ local messages = {
   call_failed = { "API 调用失败: %s", "API call failed: %s" },
   timeout = { "请求超时: %s", "Request timed out: %s" },
   not_found = { "图像不存在: %s", "Image does not exist: %s" },
+  not_indexed = { "后端已答复成功，但查不到索引: %s", "The backend answered success, but the image is not indexed: %s" },
   folder = { "无法读取目录: %s: %s", "Folder cannot be read: %s: %s" },
   paused = { "后端无响应，暂停并探测: %s", "Backend is gone, pausing and probing: %s" },
   resumed = { "后端已恢复，继续处理", "Backend is back, going on" },

@@ -90,6 +90,8 @@ end
 function Reporter:cause(image, failure)
   if failure.kind == "timeout" then
     self:line("ERROR", "timeout", self.say("timeout", image.id))
+  elseif failure.kind == "not_indexed" then
+    self:line("ERROR", "not_indexed", self.say("not_indexed", image.id))
   elseif failure.kind == "not_found" then
     self:line("WARNING", "not_found", self.say("not_found", image.id))
   elseif failure.status then
@@ -110,6 +112,10 @@ end
 function events:failed(image, failure)
   self:cause(image, failure)
   self:line("ERROR", "failed", self.say("failed", image.id))
+end
+
+function events:denied(image, failure)
+  self:cause(image, failure)
 end
 
 function events:folder(path, why)
@@ -173,7 +179,8 @@ function Reporter:finish(report)
   if report.done > 0 then self:progress(report) end
   local rule = ("="):rep(60)
   self:line("INFO", "done", rule)
-  self:line("INFO", "done", say(report.reason ~= "done" and "cut" or options.dry_run and "dry" or "done"))
+  local whole = report.reason == "done" and (report.pending == 0 or options.dry_run)
+  self:line("INFO", "done", say(not whole and "cut" or options.dry_run and "dry" or "done"))
   self:line("INFO", "done", rule)
   local function result(name, value) self:line("RESULT", name, say(name, value)) end
   result("total", report.total)
