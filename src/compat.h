@@ -16,6 +16,7 @@
 #define lua_rawlen lua_objlen
 #define lua_setuservalue lua_setfenv
 #define lua_getuservalue lua_getfenv
+#undef luaL_newlibtable /* LuaJIT's headers have it, 5.1's do not */
 #define luaL_newlibtable(L, l) lua_createtable(L, 0, (int)(sizeof(l) / sizeof((l)[0]) - 1))
 /* LuaJIT exports these names, 5.1 does not: ours have names of their own, so that none clash. */
 #define luaL_setfuncs rv_setfuncs
