@@ -78,6 +78,37 @@ describe("the command, used wrongly, says in one line", function()
   end)
 end)
 
+describe("what may not be read", function()
+  after_each(harness.cleanup)
+
+  -- Root may read everything: the command runs as nobody.
+  local function as_nobody(storage, args)
+    return harness.run {
+      command = { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c",
+        harness.lua_command() .. " '" .. harness.root .. "/rebuild.lua' --storage-path '" .. storage .. "' " .. args },
+      env = { LC_ALL = "C" },
+    }
+  end
+
+  it("ends the command when it is the storage itself", function()
+    local dir = harness.tree { "in/a.jpg" }
+    os.execute("chmod 000 '" .. dir .. "/in'; chmod 755 '" .. dir .. "'")
+    local result = as_nobody(dir .. "/in", "")
+    os.execute("chmod 755 '" .. dir .. "/in'")
+    assert.same({ 2, "revec: --storage-path: " .. dir .. "/in: Permission denied\n" }, { result.code, result.output })
+  end)
+
+  it("is told of and counted when it is a folder below, and the exit code is 1", function()
+    local dir = harness.tree { "a.jpg", "locked/b.jpg", "z.jpg" }
+    os.execute("chmod 000 '" .. dir .. "/locked'; chmod 755 '" .. dir .. "'")
+    local result = as_nobody(dir, "--dry-run")
+    os.execute("chmod 755 '" .. dir .. "/locked'")
+    assert.equal(1, result.code, result.output)
+    assert.is_truthy(result.stderr:find("WARNING - Folder cannot be read: " .. dir .. "/locked: Permission denied\n", 1, true))
+    assert.matches("Total images: 2\n.*Unreadable folders: 1\n", result.stderr)
+  end)
+end)
+
 describe("the config file", function()
   after_each(harness.cleanup)
 
@@ -102,6 +133,12 @@ describe("the config file", function()
     is_refused("return 7", "config.lua: a table of options expected as its result, got number")
     is_refused("return { limt = 3 }", 'config.lua: "limt": no such option: did you mean limit%?')
     is_refused("return { limit = 'x' }", 'config.lua: limit: integer of at least 1 expected, got "x"')
+  end)
+
+  it("may hold a hook that raises: one line names it, and the run ends with 2", function()
+    local result = with_config("return { dry_run = true, filter = function() error('no luck') end }")
+    assert.equal(2, result.code)
+    assert.matches("ERROR %- Error in a hook: filter: config.lua:1: no luck\n", result.stderr)
   end)
 
   it("gives options, before which flags go", function()

@@ -124,7 +124,8 @@ static void wait_for(struct rv_io *io, struct rv_request *r, double due)
 /* Whether the attempt that ended may have been done by the server all the same. */
 static bool may_have_landed(const struct rv_request *r)
 {
-    return r->ask_route && !r->asking && (r->kind == RV_TIMEOUT || r->kind == RV_CUT_SHORT);
+    bool unclear = r->kind == RV_TIMEOUT || r->kind == RV_CUT_SHORT || (r->kind == RV_BAD_ANSWER && !r->status);
+    return unclear && r->ask_route && !r->asking;
 }
 
 /* The asking was answered: the request is done, or it is sent again. */

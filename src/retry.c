@@ -133,6 +133,10 @@ struct rv_decision rv_decide(const struct rv_policy *policy, enum rv_kind kind, 
     case RV_BACKEND_ERROR:
         d.retry = status >= 500 && counted < policy->max_retries;
         break;
+    case RV_BAD_ANSWER:
+        /* No status: what came is not HTTP, as a status line that was cut is not. */
+        d.retry = !status && counted < policy->max_retries;
+        break;
     default:
         break;
     }

@@ -38,6 +38,7 @@ struct rv_transfer {
     double retry_after;        /* seconds, of the answer so far */
     char date[64], until[64];  /* its Date, and a Retry-After that is a date */
     bool capped;
+    bool headers_ended; /* with the empty line; libcurl takes a connection closed among them for a whole answer */
     char error[CURL_ERROR_SIZE];
     char head[MAX_HEAD];
 };
@@ -109,9 +110,11 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         long status = 0;
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         t->status = (int)status;
+        t->headers_ended = false;
         forget_waiting(t);
         return len;
     }
+    t->headers_ended = line[0] == '\r' || line[0] == '\n';
     if (header_is(line, len, "Date", t->date, sizeof t->date))
         return len;
     char wait[sizeof t->until];
@@ -263,7 +266,7 @@ bool rv_transfer_begin(struct rv_transfer *t, struct rv_request *request)
     t->header_bytes = t->body_bytes = t->head_len = 0;
     t->error[0] = 0;
     forget_waiting(t);
-    t->capped = false;
+    t->capped = t->headers_ended = false;
     const struct rv_route *route = request->asking ? request->ask_route : request->route;
     if (t->route != route && !set_route(t, route))
         return false;
@@ -292,7 +295,7 @@ static enum rv_transport transport(const struct rv_transfer *t, CURLcode code)
         return RV_TRANSPORT_CAPPED;
     switch (code) {
     case CURLE_OK:
-        return RV_TRANSPORT_OK;
+        return t->headers_ended ? RV_TRANSPORT_OK : RV_TRANSPORT_CUT;
     case CURLE_PEER_FAILED_VERIFICATION: case CURLE_SSL_CERTPROBLEM: case CURLE_SSL_CIPHER:
     case CURLE_SSL_CACERT_BADFILE: case CURLE_SSL_CRL_BADFILE: case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_PINNEDPUBKEYNOTMATCH: case CURLE_SSL_INVALIDCERTSTATUS: case CURLE_SSL_CLIENTCERT:

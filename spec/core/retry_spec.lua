@@ -132,9 +132,14 @@ describe("decide", function()
   local final = { "ok", "denied", "not_found", "rejected", "bad_answer", "too_large", "pending" }
   local tried_again = { timeout = 0, cut_short = 0, overloaded = 503, backend_error = 500 }
 
+  it("tries again what is not HTTP, as a status line that was cut is not", function()
+    assert.is_true(decide({ kind = "bad_answer", status = 0 }).retry)
+    assert.is_false(decide({ kind = "bad_answer", status = 0, counted = 3 }).retry)
+  end)
+
   it("does not try again what would be no different", function()
     for _, kind in ipairs(final) do
-      for _, status in ipairs { 0, 200, 404, 500 } do
+      for _, status in ipairs(kind == "bad_answer" and { 200, 302, 404 } or { 0, 200, 404, 500 }) do
         for _, retry_after in ipairs { -1, 0, 30 } do
           assert.same({ retry = false, counts = true, holds = false, delay = 0 },
             decide { kind = kind, status = status, retry_after = retry_after })
