@@ -253,7 +253,11 @@ describe("the record", function()
     local result = harness.run { args = { "--config", "c.lua" }, cwd = (function()
       local dir = harness.tempdir()
       harness.write(dir .. "/c.lua", string.format([[return { storage_path = %q, api_url = %q, retry_delay = 0.01, max_retries = 20,
-        on_done = function(report) io.open("sends", "w"):write(string.format("%%d", report.sends)):close() end }]],
+        on_done = function(report)
+          local file = io.open("sends", "w")
+          file:write(string.format("%%d", report.sends))
+          file:close()
+        end }]],
         harness.tree(numbered(200)), s.url))
       return dir
     end)() }

@@ -50,12 +50,11 @@ static void watch_forks(void)
 static uint64_t close_engine(struct engine *e)
 {
     uint64_t sends = 0;
+    /* In a child of fork the threads do not exist, and what they worked on may be in mid-change; the connections are the
+     * parent's too, and closing them would close them there. All that is left alone. */
     if (e->fork_generation == fork_generation) {
         rv_walk_close(e->walk);
         sends = rv_io_stop(e->io);
-    } else {
-        rv_walk_abandon(e->walk);
-        rv_io_abandon(e->io);
     }
     e->walk = NULL;
     e->io = NULL;

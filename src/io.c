@@ -504,10 +504,3 @@ uint64_t rv_io_stop(struct rv_io *io)
     free_io(io);
     return sends;
 }
-
-void rv_io_abandon(struct rv_io *io)
-{
-    /* The transfers and the multi share connections with the parent: closing them here would close them there. */
-    if (io)
-        free_io(io);
-}

@@ -119,9 +119,6 @@ void rv_io_stats(struct rv_io *io, struct rv_io_stats *stats);
 /* Ends what is in flight, joins the thread, frees everything; how often anything was sent. NULL is fine. */
 uint64_t rv_io_stop(struct rv_io *io);
 
-/* In a child of fork: frees memory, leaves connections and threads to the parent. */
-void rv_io_abandon(struct rv_io *io);
-
 void rv_settings_free(struct rv_settings *s);
 void rv_route_free(struct rv_route *r);
 

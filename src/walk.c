@@ -303,9 +303,3 @@ void rv_walk_close(struct rv_walk *w)
     pthread_mutex_destroy(&w->lock);
     free_walk(w);
 }
-
-void rv_walk_abandon(struct rv_walk *w)
-{
-    if (w)
-        free_walk(w);
-}

@@ -44,7 +44,4 @@ uint64_t rv_walk_total(struct rv_walk *w, bool *known);
 /* Stops and joins the thread; may wait for one system call of it. NULL is fine. */
 void rv_walk_close(struct rv_walk *w);
 
-/* Frees what belongs to this process in a child of fork, where the thread does not exist. */
-void rv_walk_abandon(struct rv_walk *w);
-
 #endif
