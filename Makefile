@@ -109,6 +109,23 @@ test: deps-test
 	@$(MAKE) --no-print-directory -s all internals
 	@spec/run
 
+# ---- longer, and apart ----
+
+FUZZ_SECONDS ?= 600
+FUZZERS := $(patsubst spec/fuzz/%.c,%,$(wildcard spec/fuzz/*.c))
+.PHONY: fuzz
+fuzz:
+	$(call install,clang libclang-rt-14-dev libcurl4-openssl-dev)
+	@mkdir -p build-fuzz
+	@for f in $(FUZZERS); do \
+		clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -Isrc -o build-fuzz/$$f spec/fuzz/$$f.c src/skim.c src/retry.c -lcurl -lm && \
+		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build-fuzz/ || exit 1; done
+
+.PHONY: soak
+soak: deps-test
+	@$(MAKE) --no-print-directory -s all internals
+	@REVEC_REQUESTS=100000 REVEC_KILLS=200 spec/run spec/long
+
 .PHONY: lint
 lint:
 	$(call install,$(LINT_DEPS))
@@ -158,6 +175,8 @@ help:
 	@echo "make demo       installs what is missing, then shows a whole run on real images"
 	@echo "make test       installs what is missing, then runs every spec"
 	@echo "make lint       compilers' warnings, cppcheck, luacheck"
+	@echo "make fuzz       the parsers under libFuzzer, FUZZ_SECONDS=600 each"
+	@echo "make soak       the long specs at full length: 100,000 requests, 200 kills"
 	@echo "make install    PREFIX=/usr/local LUA=lua5.4; make uninstall takes it away again"
 	@echo "make docs       doc/options.md from the table of options"
 	@echo "make clean      removes what was built"
