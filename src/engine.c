@@ -6,9 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "clock.h"
-#include "core.h"
-#include "io.h"
-#include "walk.h"
+#include "engine.h"
 
 #include <errno.h>
 #include <math.h>
@@ -17,22 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define ENGINE "revec.engine"
-enum { MAX_ROUTES = 32 };
-
-struct engine {
-    unsigned fork_generation; /* of the process that made it */
-    struct rv_settings settings; /* until the thread has taken them over */
-    struct rv_notify notify;
-    struct rv_io *io;
-    struct rv_walk *walk;
-    struct rv_route *routes[MAX_ROUTES];
-    int route_count;
-    struct rv_request *events, **last_event; /* taken, not yet told */
-    int *free_items;           /* numbers of items that are free again */
-    int free_count, free_room, item_count;
-};
 
 /* Counts forks: an engine of another generation belongs to the parent, whose threads do not exist here. */
 static unsigned fork_generation;
@@ -89,7 +71,7 @@ static int engine_close_checked(lua_State *L)
     return 1;
 }
 
-static struct engine *check_engine(lua_State *L)
+struct engine *rv_check_engine(lua_State *L)
 {
     struct engine *e = luaL_checkudata(L, 1, ENGINE);
     if (!e->io)
@@ -194,7 +176,7 @@ static int engine_new(lua_State *L)
 
 static int engine_route(lua_State *L)
 {
-    struct engine *e = check_engine(L);
+    struct engine *e = rv_check_engine(L);
     luaL_checktype(L, 2, LUA_TTABLE);
     if (e->route_count == MAX_ROUTES)
         return luaL_error(L, "route: at most %d", MAX_ROUTES);
@@ -259,7 +241,7 @@ static int next_item(lua_State *L, struct engine *e)
 
 static int engine_submit(lua_State *L)
 {
-    struct engine *e = check_engine(L);
+    struct engine *e = rv_check_engine(L);
     int64_t route = rv_checkint(L, 2, "route", 1, e->route_count);
     const char *url = check_url(L, 3), *ask_url = NULL;
     const struct rv_route *ask_route = NULL;
@@ -334,7 +316,7 @@ static void push_event(lua_State *L, const struct rv_request *r, int items)
 
 static int engine_poll(lua_State *L)
 {
-    struct engine *e = check_engine(L);
+    struct engine *e = rv_check_engine(L);
     int most = lua_isnoneornil(L, 2) ? INT32_MAX : (int)rv_checkint(L, 2, "most", 1, INT32_MAX);
     lua_settop(L, 1);
     /* Taken even while some are left: it silences the doorbell, which must be rung for those that come later. */
@@ -364,13 +346,13 @@ static int engine_poll(lua_State *L)
 
 static int engine_room(lua_State *L)
 {
-    lua_pushinteger(L, rv_io_room(check_engine(L)->io));
+    lua_pushinteger(L, rv_io_room(rv_check_engine(L)->io));
     return 1;
 }
 
 static int engine_drain(lua_State *L)
 {
-    rv_io_drain(check_engine(L)->io);
+    rv_io_drain(rv_check_engine(L)->io);
     return 0;
 }
 
@@ -378,7 +360,7 @@ static int engine_stats(lua_State *L)
 {
     static const char *const states[] = {"starting", "running", "throttled", "paused", "down"};
     struct rv_io_stats s;
-    rv_io_stats(check_engine(L)->io, &s);
+    rv_io_stats(rv_check_engine(L)->io, &s);
     lua_createtable(L, 0, 12);
     set_text(L, "state", states[s.state], strlen(states[s.state]));
     set_text(L, "reason", s.reason[0] ? s.reason : NULL, strlen(s.reason));
@@ -398,19 +380,19 @@ static int engine_stats(lua_State *L)
 
 static int engine_wake(lua_State *L)
 {
-    rv_notify_ring(&check_engine(L)->notify);
+    rv_notify_ring(&rv_check_engine(L)->notify);
     return 0;
 }
 
 static int engine_fd(lua_State *L)
 {
-    lua_pushinteger(L, check_engine(L)->notify.fds[0]);
+    lua_pushinteger(L, rv_check_engine(L)->notify.fds[0]);
     return 1;
 }
 
 static int engine_wait(lua_State *L)
 {
-    struct engine *e = check_engine(L);
+    struct engine *e = rv_check_engine(L);
     double deadline = rv_now() + rv_checknum(L, 2, "seconds", 0, 86400 * 30);
     struct pollfd fds[2] = {{.fd = e->notify.fds[0], .events = POLLIN}, {.fd = rv_signal_fd(), .events = POLLIN}};
     int n;
@@ -420,97 +402,6 @@ static int engine_wait(lua_State *L)
     } while (n < 0 && errno == EINTR);
     lua_pushboolean(L, n > 0);
     return 1;
-}
-
-/* ---- walking ---- */
-
-static int engine_walk(lua_State *L)
-{
-    struct engine *e = check_engine(L);
-    luaL_checktype(L, 2, LUA_TTABLE);
-    if (e->walk)
-        return luaL_error(L, "walk: this engine walks already");
-    uint64_t limit = (uint64_t)rv_optint(L, 2, "limit", 0, 0, INT64_C(1) << 53);
-    const char *root = rv_optstr(L, 2, "root");
-    luaL_argcheck(L, root, 2, "root: string expected");
-    /* The array of extensions belongs to a userdata, the strings to the table. */
-    lua_getfield(L, 2, "extensions");
-    if (!lua_istable(L, -1))
-        return luaL_error(L, "extensions: array of strings expected");
-    int n = (int)lua_rawlen(L, -1), list = lua_gettop(L);
-    const char **extensions = lua_newuserdata(L, ((size_t)n + 1) * sizeof *extensions);
-    for (int i = 0; i < n; i++) {
-        lua_rawgeti(L, list, i + 1);
-        if (lua_type(L, -1) != LUA_TSTRING)
-            return luaL_error(L, "extensions: array of strings expected");
-        extensions[i] = lua_tostring(L, -1);
-        lua_pop(L, 1);
-    }
-    extensions[n] = NULL;
-    e->walk = rv_walk_open(root, extensions, limit, &e->notify);
-    if (e->walk) {
-        lua_pushboolean(L, 1);
-        return 1;
-    }
-    int error = errno;
-    lua_pushnil(L);
-    lua_pushstring(L, strerror(error));
-    lua_pushinteger(L, error);
-    return 3;
-}
-
-static struct rv_walk *check_walk(lua_State *L)
-{
-    struct engine *e = check_engine(L);
-    if (!e->walk)
-        luaL_error(L, "walk: not started");
-    return e->walk;
-}
-
-/* The file's name without its last extension. */
-static void push_stem(lua_State *L, const char *path, size_t len)
-{
-    const char *slash = memrchr(path, '/', len);
-    const char *name = slash ? slash + 1 : path;
-    size_t name_len = len - (size_t)(name - path);
-    const char *dot = memrchr(name, '.', name_len);
-    lua_pushlstring(L, name, dot && dot > name ? (size_t)(dot - name) : name_len);
-}
-
-static int engine_next(lua_State *L)
-{
-    const char *path;
-    size_t len;
-    int error;
-    switch (rv_walk_next(check_walk(L), &path, &len, &error)) {
-    case RV_WALK_IMAGE:
-        lua_pushlstring(L, path, len);
-        push_stem(L, path, len);
-        return 2;
-    case RV_WALK_FOLDER:
-        lua_pushnil(L);
-        lua_pushliteral(L, "folder");
-        lua_pushlstring(L, path, len);
-        lua_pushstring(L, strerror(error));
-        return 4;
-    case RV_WALK_WAIT:
-        lua_pushnil(L);
-        lua_pushliteral(L, "wait");
-        return 2;
-    default:
-        lua_pushnil(L);
-        lua_pushliteral(L, "end");
-        return 2;
-    }
-}
-
-static int engine_total(lua_State *L)
-{
-    bool known;
-    uint64_t total = rv_walk_total(check_walk(L), &known);
-    lua_pushinteger(L, (lua_Integer)total);
-    lua_pushboolean(L, known);
-    return 2;
 }
 
 static int engine_tostring(lua_State *L)
@@ -525,7 +416,7 @@ void rv_open_engine(lua_State *L)
     static const luaL_Reg methods[] = {
         {"route", engine_route}, {"submit", engine_submit}, {"poll", engine_poll}, {"room", engine_room},
         {"drain", engine_drain}, {"stats", engine_stats}, {"fd", engine_fd}, {"wait", engine_wait}, {"wake", engine_wake},
-        {"walk", engine_walk}, {"next", engine_next}, {"total", engine_total}, {"close", engine_close_checked},
+        {"walk", rv_engine_walk}, {"next", rv_engine_next}, {"total", rv_engine_total}, {"close", engine_close_checked},
         {NULL, NULL},
     };
     static const luaL_Reg meta[] = {
