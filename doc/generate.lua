@@ -29,7 +29,7 @@ Made by `make docs` from `lua/revec/options.lua`. A flag and a library option ha
 `_` in the library and the config file. Options marked * are the command's alone. Hooks are in [hooks.md](hooks.md).]]
 local group
 for _, option in ipairs(options.list) do
-  if option.type ~= "hook" then
+  if option.group then
     if option.group ~= group then
       group = option.group
       print("\n## " .. titles[group] .. "\n\n| flag | value | default | meaning | 说明 |\n|---|---|---|---|---|")

@@ -182,6 +182,18 @@ describe("a hook", function()
     assert.same({ success = { "bsuccess", "csuccess", "dsuccess" }, skip = { "a" }, done = report, progress = 4 }, heard)
   end)
 
+  it("listens to all events, or to those it names", function()
+    serve()
+    local all, some = {}, {}
+    assert(revec.rebuild(options { on_event = function(name) all[name] = (all[name] or 0) + 1 end }))
+    assert.same({ 4, 4, 8 }, { all.image, all.succeeded, all.request })
+    assert(revec.rebuild(options { on_event = { succeeded = function(image) some[#some + 1] = image.id end } }))
+    table.sort(some)
+    assert.same({ "a", "b", "c", "d" }, some)
+    assert.has_error(function() revec.start { on_event = { succeeded = true } } end,
+      "revec: on_event: a function, or a table of functions by the names of events, expected, got a table")
+  end)
+
   local failing = [[return function(request, reply)
     if request.method == "GET" then return reply.not_indexed() end
     if request.id == "b" and request.seen <= 2 then return reply.json(422, '{"detail":"odd"}') end

@@ -22,6 +22,8 @@ enum {
     /* uvicorn closes idle connections after 5 s; one that is older is not worth the risk of a re-send. */
     MAX_IDLE_S = 4,
     MAX_LIFETIME_S = 300,
+    /* Twice libcurl's: a vector of 50 KB comes with half the calls, for an eighth less CPU (bench/cpu, bare-32k). */
+    RECEIVE_BUFFER = 32 * 1024,
 };
 
 struct rv_transfer {
@@ -172,6 +174,7 @@ static bool set_up(struct rv_transfer *t, const char **error)
     curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)MAX_IDLE_S);
     curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN, (long)MAX_LIFETIME_S);
     curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)(s->timeout * 1000));
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)(s->connect_timeout * 1000));
     curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, s->insecure ? 0L : 1L);

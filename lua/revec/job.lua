@@ -104,18 +104,27 @@ local function new(options)
   return self
 end
 
--- Calls a hook of the user's; an error in it ends the run, naming hook, file and line.
-function Job:hook(name, ...)
-  local hook = self.options[name]
-  if not hook then return end
+-- Calls a function of the user's; an error in it ends the run, naming hook, file and line.
+function Job:call(name, hook, ...)
   local ok, result = pcall(hook, ...)
   if ok then return result end
   local public = { make_id = "id", make_tags = "tags" }
   self:stop("hook", (public[name] or name) .. ": " .. core.clean(tostring(result)))
 end
 
+function Job:hook(name, ...)
+  local hook = self.options[name]
+  if hook then return self:call(name, hook, ...) end
+end
+
+-- Tells an event to whoever listens to it: most are told once an image or more often.
 function Job:tell(name, ...)
-  if self.options.on_event then self:hook("on_event", name, ...) end
+  local listener = self.options.on_event
+  if type(listener) == "function" then
+    self:call("on_event", listener, name, ...)
+  elseif listener and listener[name] then
+    self:call("on_event", listener[name], ...)
+  end
 end
 
 --- Stops taking images; what is in flight ends, the rest is pending. Never blocks; may be called at any time.

@@ -1,7 +1,8 @@
 --- The options of a rebuild: one table feeds the library, the flags, the config file, --help and doc/options.md.
 --
 -- A type is one of: string, url, integer, number, amount (a number or a share), boolean (a flag), strings (an array; the
--- flag may be repeated), list (an array; the flag takes it separated by commas), choice, hook (a function; no flag).
+-- flag may be repeated), list (an array; the flag takes it separated by commas), choice; and, without a flag, hook (a
+-- function) and listener (a function or a table of them).
 -- `cli` marks what only the command takes. A number's range is min..max, both included.
 
 local core = require "revec.core"
@@ -98,7 +99,7 @@ local list = {
   { name = "on_skip", type = "hook", en = "on_skip(image)" },
   { name = "on_failure", type = "hook", en = 'on_failure(image, failure) -> "record", "ignore", "retry" or "stop"' },
   { name = "on_progress", type = "hook", en = "on_progress(snapshot): at most ten times a second, and at the end" },
-  { name = "on_event", type = "hook", en = "on_event(name, …): everything that happens, as the command logs it" },
+  { name = "on_event", type = "listener", en = "on_event(name, …): everything that happens; or a table of functions by name" },
   { name = "on_done", type = "hook", en = "on_done(report)" },
 }
 
@@ -205,6 +206,12 @@ local check = {
     local copy, why = as_strings(option, value)
     if copy and #copy == 0 then return nil, "at least one expected" end
     return copy, why
+  end,
+  listener = function(_, value)
+    local bad = type(value) ~= "table" and type(value) ~= "function"
+    for _, listener in pairs(type(value) == "table" and value or {}) do bad = bad or type(listener) ~= "function" end
+    if bad then return nil, "a function, or a table of functions by the names of events, expected" end
+    return value
   end,
   hook = function(_, value)
     if type(value) ~= "function" then return nil, "a function expected" end

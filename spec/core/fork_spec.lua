@@ -43,6 +43,10 @@ local function raised(f, ...)
   return (why:gsub("^[^:]*:%d+: ", ""))
 end
 
+local function preloaded(library)
+  return (os.getenv("LD_PRELOAD") or ""):find(library, 1, true) ~= nil
+end
+
 describe("a fork", function()
   -- Runs f in a child; how that ended. A child that raises says what.
   local function in_child(f)
@@ -73,7 +77,7 @@ describe("a fork", function()
   end)
 
   it("lets the child make an engine of its own", function()
-    if (os.getenv("LD_PRELOAD") or ""):find("libtsan", 1, true) then
+    if preloaded("libtsan") then
       pending("ThreadSanitizer starts no threads in a process forked from one with threads")
     end
     local parents = opened()
@@ -88,6 +92,9 @@ describe("a fork", function()
   end)
 
   it("may come at any moment of the engine's and the walk's work", function()
+    if preloaded("libasan") or preloaded("libtsan") then
+      pending("a sanitizer's allocator may stay locked for ever in a forked process")
+    end
     for round = 1, 10 do
       local engine, route = opened()
       for i = 1, 20 do engine:submit(route, url("/" .. i), i) end

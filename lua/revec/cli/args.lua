@@ -29,7 +29,7 @@ local function parser_for(lang)
   parser:usage(lang == "zh" and "用法: revec [参数]" or "Usage: revec [flags]"):add_help(false):help_max_width(100)
   local by_group = {}
   for _, option in ipairs(options.list) do
-    if option.type ~= "hook" then
+    if option.group then
       local flag
       if option.type == "boolean" then
         flag = parser:flag(flag_of(option))

@@ -80,7 +80,7 @@ end
 local function drive(job, reporter, log, say, bar)
   local ended_by
   local meter = bars.new(say)
-  local function draw(width) return meter:text(job:snapshot(), width, reporter.last_name) end
+  local function draw(width) return meter:text(job:snapshot(), width, reporter.last_image and reporter.last_image.filename) end
   while job:step(bar and 0.1 or 1) do
     local snapshot = job:snapshot()
     local rate = meter:rate(snapshot)
@@ -114,17 +114,14 @@ local function run(given)
   local reporter = reporters.new(log, say, {
     batch_size = settings.batch_size, storage_path = settings.storage_path, dry_run = settings.dry_run,
     shown_url = shown(settings.api_url), terse = (bar and not settings.verbose) or settings.quiet,
+    names = bar,
   })
   local for_library = {}
   for name, value in pairs(given) do for_library[name] = value end
   for _, option in ipairs(options.list) do
     if option.cli then for_library[option.name] = nil end
   end
-  local theirs = given.on_event
-  for_library.on_event = function(...)
-    reporter:event(...)
-    if theirs then theirs(...) end
-  end
+  for_library.on_event = reporter:listeners(given.on_event)
   local job, why = revec.start(for_library)
   if not job then return complain("--" .. why:gsub("^[%w_]+", function(name) return (name:gsub("_", "-")) end)) end
   warn(settings, log, say)

@@ -9,7 +9,8 @@ local HOLD_S = 1 -- lines that name a total wait so long for it to be known
 
 --- @param log a log (log.lua)
 -- @param say a catalogue (messages.lua)
--- @param options batch_size, storage_path, terse (no line for each image)
+-- @param options batch_size, storage_path, shown_url, dry_run, terse (no line for each image), names (there is a bar that
+--   shows the last image's name)
 local function new(log, say, options)
   return setmetatable({ log = log, say = say, options = options, held = {}, started = core.now() }, Reporter)
 end
@@ -55,7 +56,6 @@ end
 local events = {}
 
 function events:batch(first)
-  if self.options.terse then return end
   self:line("INFO", "batch", function()
     local size, total = self.options.batch_size, self.snapshot.total
     local last = math.min(first + size - 1, math.max(total, first))
@@ -64,16 +64,16 @@ function events:batch(first)
 end
 
 function events:image(image)
-  self.last_name = image.filename
+  self.last_image = image
   if not self.options.terse then self:line("INFO", "image", self.say("image", image.filename, image.id)) end
 end
 
 function events:succeeded(image)
-  if not self.options.terse then self:line("INFO", "succeeded", self.say("succeeded", image.id)) end
+  self:line("INFO", "succeeded", self.say("succeeded", image.id))
 end
 
 function events:skipped(image)
-  if not self.options.terse then self:line("INFO", "skipped", self.say("skipped", image.id)) end
+  self:line("INFO", "skipped", self.say("skipped", image.id))
 end
 
 function events:duplicate(image)
@@ -81,9 +81,7 @@ function events:duplicate(image)
 end
 
 function events:request(image, event)
-  if self.log:shows("DEBUG") then
-    self:line("DEBUG", "request", self.say("request", image.stage, image.id, event.kind or event.status))
-  end
+  self:line("DEBUG", "request", self.say("request", image.stage, image.id, event.kind or event.status))
 end
 
 -- Why an attempt failed, as the guide's lines have it.
@@ -153,13 +151,26 @@ function Reporter:step(snapshot)
   self:release(snapshot)
   if not self.progress_due then return end
   self.progress_due = false
-  if not self.options.terse then self:progress(snapshot) end
+  self:progress(snapshot)
 end
 
---- What a job's on_event calls.
-function Reporter:event(name, ...)
-  local handler = events[name]
-  if handler then handler(self, ...) end
+-- Events of each image, which are not listened to where no line comes of them.
+local chatter = { batch = true, image = true, succeeded = true, skipped = true, request = true, progress = true }
+
+--- What to give a job as on_event: functions for the events that this reporter has something to say of.
+-- theirs: the user's own on_event, or nil
+function Reporter:listeners(theirs)
+  local listeners = {}
+  for name, handler in pairs(events) do
+    local wanted = not (self.options.terse and chatter[name]) or (name == "image" and self.options.names)
+      or (name == "request" and self.log:shows("DEBUG"))
+    if wanted then listeners[name] = function(...) handler(self, ...) end end
+  end
+  if not theirs then return listeners end
+  return function(name, ...)
+    if listeners[name] then listeners[name](...) end
+    if type(theirs) == "function" then theirs(name, ...) elseif theirs[name] then theirs[name](...) end
+  end
 end
 
 --- The closing lines.
