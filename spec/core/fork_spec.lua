@@ -95,7 +95,7 @@ describe("a fork", function()
     if preloaded("libasan") or preloaded("libtsan") then
       pending("a sanitizer's allocator may stay locked for ever in a forked process")
     end
-    for round = 1, 10 do
+    for round = 1, 5 do
       local engine, route = opened()
       for i = 1, 20 do engine:submit(route, url("/" .. i), i) end
       assert(engine:walk { root = "/usr", extensions = { "png", "lua", "h", "so", "gz", "py" } })

@@ -54,7 +54,8 @@ function Log:erase(width)
   if self.bar == "" then return "" end
   local _, columns = core.fit(self.bar)
   local rows = width < self.width and math.ceil(columns / width) - 1 or 0
-  return "\r" .. (rows > 0 and "\27[" .. rows .. "A" or "") .. "\27[J"
+  -- Of one row only the row: tmux keeps in its history what is cleared to the end of the screen.
+  return rows > 0 and "\r\27[" .. rows .. "A\27[J" or "\r\27[K"
 end
 
 --- Writes what was added. bar: a function of the terminal's width that gives the bar's text, nil for no bar.
