@@ -121,6 +121,16 @@ fuzz:
 		clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -Isrc -o build-fuzz/$$f spec/fuzz/$$f.c src/skim.c src/retry.c -lcurl -lm && \
 		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build-fuzz/ || exit 1; done
 
+# The core's specs in this process under ASan with UBSan, then TSan; the command's own run in processes without.
+SANITIZE_LUA ?= lua5.4
+sanitize_run = REVEC_BUILD=build-$(1) LD_PRELOAD=$$($(CC) -print-file-name=lib$(1).so) $(2) $(SANITIZE_LUA) /usr/bin/busted -p _spec spec/core
+.PHONY: sanitize
+sanitize: deps-test
+	@$(MAKE) --no-print-directory -s BUILD=build-asan CFLAGS='-O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer' LDFLAGS='-fsanitize=address,undefined' all internals
+	@$(MAKE) --no-print-directory -s BUILD=build-tsan CFLAGS='-O1 -g -fsanitize=thread' LDFLAGS='-fsanitize=thread' all internals
+	$(call sanitize_run,asan,ASAN_OPTIONS=detect_leaks=1)
+	$(call sanitize_run,tsan)
+
 .PHONY: soak
 soak: deps-test
 	@$(MAKE) --no-print-directory -s all internals
@@ -176,6 +186,7 @@ help:
 	@echo "make test       installs what is missing, then runs every spec"
 	@echo "make lint       compilers' warnings, cppcheck, luacheck"
 	@echo "make fuzz       the parsers under libFuzzer, FUZZ_SECONDS=600 each"
+	@echo "make sanitize   the core's specs under ASan, UBSan, LSan and TSan; SANITIZE_LUA=luajit"
 	@echo "make soak       the long specs at full length: 100,000 requests, 200 kills"
 	@echo "make install    PREFIX=/usr/local LUA=lua5.4; make uninstall takes it away again"
 	@echo "make docs       doc/options.md from the table of options"

@@ -199,7 +199,9 @@ static int engine_route(lua_State *L)
     r->rules.denied_count = opt_strings(L, 2, "denied", &patterns);
     r->rules.denied = (const char *const *)patterns;
     lua_getfield(L, 2, "accept");
-    if (lua_istable(L, -1)) {
+    if (!lua_isnil(L, -1)) {
+        if (!lua_istable(L, -1))
+            return luaL_error(L, "accept: array of statuses expected");
         int n = (int)lua_rawlen(L, -1);
         int *accepted = need(L, calloc((size_t)n + 1, sizeof *accepted));
         r->rules.accepted = accepted;

@@ -159,7 +159,7 @@ static int reopen_parent(const struct rv_tree *t, size_t depth)
     size_t at = depth;
     while (t->levels[at - 1].fd < 0)
         at--;
-    int fd = dup(t->levels[at - 1].fd);
+    int fd = fcntl(t->levels[at - 1].fd, F_DUPFD_CLOEXEC, 0);
     for (; fd >= 0 && at < depth; at++) {
         const struct level *l = &t->levels[at - 1];
         int child = open_folder(fd, l->bytes + l->names[l->next - 1].offset);
@@ -252,7 +252,7 @@ static enum rv_tree_result folder_read(const struct rv_tree *t, struct rv_tree_e
                                        uint64_t images)
 {
     *entry = (struct rv_tree_entry){.path = t->path, .len = len, .error = error, .images = images};
-    return error ? RV_TREE_FOLDER : RV_TREE_COUNTED;
+    return error ? RV_TREE_FOLDER : RV_TREE_READ;
 }
 
 enum rv_tree_result rv_tree_next(struct rv_tree *t, struct rv_tree_entry *entry)
@@ -260,8 +260,7 @@ enum rv_tree_result rv_tree_next(struct rv_tree *t, struct rv_tree_entry *entry)
     uint64_t images = 0;
     if (t->root_fd >= 0) {
         int error = descend(t, NULL, 0, &images);
-        if (error || t->counting)
-            return folder_read(t, entry, 0, error, images);
+        return folder_read(t, entry, 0, error, images);
     }
     while (t->depth) {
         struct level *l = &t->levels[t->depth - 1];
@@ -278,8 +277,7 @@ enum rv_tree_result rv_tree_next(struct rv_tree *t, struct rv_tree_entry *entry)
             return RV_TREE_IMAGE;
         }
         int error = descend(t, l->bytes + n->offset, len + 1, &images);
-        if (error || t->counting)
-            return folder_read(t, entry, len, error, images);
+        return folder_read(t, entry, len, error, images);
     }
     return RV_TREE_END;
 }

@@ -11,7 +11,7 @@ struct rv_tree;
 enum rv_tree_result {
     RV_TREE_IMAGE,  /* path is the image */
     RV_TREE_FOLDER, /* path is the folder that could not be read, error its errno */
-    RV_TREE_COUNTED, /* counting only: one more folder was read, images is how many it holds itself */
+    RV_TREE_READ,   /* one more folder was read; images is how many it holds itself */
     RV_TREE_END,
 };
 

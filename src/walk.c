@@ -102,11 +102,12 @@ static bool add(struct chunk *c, const struct rv_tree_entry *e)
     return true;
 }
 
-/* Somebody waits: what there is leaves now. Asked every few milliseconds, for it costs the lock. */
-static bool awaited(struct rv_walk *w)
+/* Whether to stop here: for good, or because somebody waits for what there is. Asked every few milliseconds, for it
+ * costs the lock. */
+static bool awaited(struct rv_walk *w, const struct chunk *c)
 {
     pthread_mutex_lock(&w->lock);
-    bool yes = w->hungry || w->closing;
+    bool yes = w->closing || (w->hungry && c->count);
     pthread_mutex_unlock(&w->lock);
     return yes;
 }
@@ -119,7 +120,8 @@ static bool walk_on(struct rv_walk *w)
     enum rv_tree_result r = RV_TREE_END;
     double asked = w->images ? rv_now() : 0;
     while (c && (r = rv_tree_next(w->tree, &e)) != RV_TREE_END) {
-        if (!add(c, &e)) {
+        /* A folder without images takes its time too, so it is no reason to go on without looking up. */
+        if (r != RV_TREE_READ && !add(c, &e)) {
             free_chunk(c);
             c = NULL;
             break;
@@ -128,7 +130,7 @@ static bool walk_on(struct rv_walk *w)
         if (c->count == CHUNK_ENTRIES || c->used >= CHUNK_BYTES)
             break;
         if (rv_now() - asked > 0.002) {
-            if (awaited(w))
+            if (awaited(w, c))
                 break;
             asked = rv_now();
         }

@@ -61,6 +61,7 @@ describe("the arguments of an engine", function()
     local cases = {
       { { fields = nine }, "fields: at most 8 names, got 9" }, { { fields = { {} } }, "fields: array of strings expected" },
       { { fields = "path" }, "fields: array of strings expected" }, { { max_bytes = 0 }, "max_bytes: integer 1.." },
+      { { accept = 404 }, "accept: array of statuses expected" },
       { { accept = { 99 } }, "accept: integer 100..599 expected, got 99" }, { { accept = { "404" } }, "accept: integer 100..599" },
       { { method = {} }, "method: string without NUL bytes expected, got table" },
     }

@@ -333,10 +333,10 @@ static int in_tree(lua_State *L)
     return 1;
 }
 
-/* tree:next() -> "image", path | "folder", path, error | "counted", path, images | "end" */
+/* tree:next() -> "image", path | "folder", path, error | "read", path, images | "end" */
 static int tree_next(lua_State *L)
 {
-    static const char *const results[] = {"image", "folder", "counted", "end"};
+    static const char *const results[] = {"image", "folder", "read", "end"};
     struct tree *t = luaL_checkudata(L, 1, TREE);
     luaL_argcheck(L, t->tree, 1, "closed");
     struct rv_tree_entry e = {0};
