@@ -159,6 +159,13 @@ describe("a hook", function()
     assert.equal(1, s:count("^POST .*image_id=id%-a%.jpg&.*&tags=2024$"))
   end)
 
+  it("may give ids with slashes: they reach the backend as they are", function()
+    serve()
+    assert.equal(4, assert(revec.rebuild(options { id = function(image) return image.relative_path end })).succeeded)
+    assert.equal(1, s:count("^POST .*image_id=2024%%2Fa%.jpg&"))
+    assert.equal(1, s:count("^GET /api/v1/vectors/2024%%2Fa%.jpg$"))
+  end)
+
   it("counts ids that come twice as duplicates", function()
     serve()
     local report = assert(revec.rebuild(options { id = function(image) return image.relative_path:sub(1, 4) end }))

@@ -4,12 +4,11 @@
 #include "clock.h"
 #include "host.h"
 #include "queue.h"
+#include "thread.h"
 #include "transfer.h"
 
 #include <curl/curl.h>
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -422,13 +421,7 @@ struct rv_io *rv_io_start(struct rv_settings *settings, const struct rv_notify *
         goto failed;
     curl_multi_setopt(io->multi, CURLMOPT_MAXCONNECTS, (long)slots);
     pthread_mutex_init(&io->lock, NULL);
-    /* A thread of ours takes no signal that is meant for the host; nor does a closed connection end it. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&io->thread, NULL, io_thread, io);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!failed)
+    if (!rv_thread_start(&io->thread, io_thread, io))
         return io;
     *error = "no thread can be started";
     pthread_mutex_destroy(&io->lock);

@@ -23,7 +23,7 @@ static bool mentions(const struct rv_answer *a, const char *const *patterns, int
     return false;
 }
 
-static bool accepted(const struct rv_rules *rules, int status)
+bool rv_is_accepted(const struct rv_rules *rules, int status)
 {
     if (status >= 200 && status < 300)
         return true;
@@ -80,13 +80,13 @@ enum rv_kind rv_classify(const struct rv_rules *rules, const struct rv_answer *a
     case RV_TRANSPORT_TIMEOUT:
     case RV_TRANSPORT_CUT:
         /* A refusal sent before the connection broke is the better news (413, then a reset, say). */
-        if (a->status >= 400 && !accepted(rules, a->status))
+        if (a->status >= 400 && !rv_is_accepted(rules, a->status))
             return by_status(rules, a);
         return a->transport == RV_TRANSPORT_CUT ? RV_CUT_SHORT : RV_TIMEOUT;
     case RV_TRANSPORT_OK:
         break;
     }
-    if (!accepted(rules, a->status))
+    if (!rv_is_accepted(rules, a->status))
         return by_status(rules, a);
     if (!rules->wants_json)
         return RV_OK;

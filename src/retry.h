@@ -66,6 +66,9 @@ struct rv_answer {
     size_t body_len;
 };
 
+/* Whether an answer with this status is no failure. */
+bool rv_is_accepted(const struct rv_rules *rules, int status);
+
 enum rv_kind rv_classify(const struct rv_rules *rules, const struct rv_answer *answer);
 
 struct rv_policy {

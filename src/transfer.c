@@ -45,15 +45,6 @@ struct rv_transfer {
     char head[MAX_HEAD];
 };
 
-static bool is_accepted(const struct rv_transfer *t)
-{
-    const struct rv_rules *rules = &t->route->rules;
-    for (int i = 0; i < rules->accepted_count; i++)
-        if (rules->accepted[i] == t->status)
-            return true;
-    return t->status >= 200 && t->status < 300;
-}
-
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 {
     struct rv_transfer *t = arg;
@@ -63,7 +54,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
         return 0;
     }
     t->body_bytes += len;
-    size_t most = is_accepted(t) ? MAX_GOOD_HEAD : MAX_HEAD;
+    size_t most = rv_is_accepted(&t->route->rules, t->status) ? MAX_GOOD_HEAD : MAX_HEAD;
     if (t->head_len < most) {
         size_t take = len < most - t->head_len ? len : most - t->head_len;
         memcpy(t->head + t->head_len, bytes, take);

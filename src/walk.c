@@ -2,12 +2,11 @@
 #define _GNU_SOURCE
 #include "walk.h"
 #include "clock.h"
+#include "thread.h"
 #include "tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -229,12 +228,7 @@ struct rv_walk *rv_walk_open(const char *root, const char *const *extensions, ui
         goto failed;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wanted, NULL);
-    /* A thread of ours takes no signal that is meant for the host. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&w->thread, NULL, walk_thread, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = rv_thread_start(&w->thread, walk_thread, w);
     if (!error)
         return w;
     errno = error;

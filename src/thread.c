@@ -1,0 +1,15 @@
+/* See thread.h. */
+#define _GNU_SOURCE
+#include "thread.h"
+
+#include <signal.h>
+
+int rv_thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
