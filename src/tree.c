@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Folders on the path that stay open; those below are reached step by step from the deepest open one, so
- * that neither PATH_MAX nor the limit on descriptors bounds the depth. */
+/* Folders on the path that stay open, beside the current one; those between are reached step by step from the
+ * deepest open one above, so that neither PATH_MAX nor the limit on descriptors bounds the depth. */
 enum { MAX_OPEN = 64 };
 
 struct name {
@@ -22,7 +22,7 @@ struct name {
 };
 
 struct level {
-    int fd; /* -1 when deeper than MAX_OPEN */
+    int fd; /* -1 when closed */
     char *bytes;
     size_t used, room;
     struct name *names;
@@ -183,16 +183,15 @@ static int descend(struct rv_tree *t, const char *name, size_t path_len, uint64_
 {
     int fd = t->root_fd;
     if (name) {
-        const struct level *parent = &t->levels[t->depth - 1];
-        int above = parent->fd >= 0 ? parent->fd : reopen_parent(t, t->depth);
-        if (above < 0)
+        struct level *parent = &t->levels[t->depth - 1];
+        if (parent->fd < 0 && (parent->fd = reopen_parent(t, t->depth)) < 0)
             return errno;
-        fd = open_folder(above, name);
-        int error = errno;
-        if (above != parent->fd)
-            close(above);
-        if (fd < 0)
-            return error;
+        if ((fd = open_folder(parent->fd, name)) < 0)
+            return errno;
+        if (t->depth > MAX_OPEN) {
+            close(parent->fd);
+            parent->fd = -1;
+        }
     }
     t->root_fd = -1;
     if (!grow(&t->levels, &t->levels_room, t->depth + 1, sizeof *t->levels)) {
@@ -200,10 +199,9 @@ static int descend(struct rv_tree *t, const char *name, size_t path_len, uint64_
         return ENOMEM;
     }
     struct level *l = &t->levels[t->depth];
-    *l = (struct level){.fd = -1, .path_len = path_len};
+    *l = (struct level){.path_len = path_len};
     /* With no descriptor to spare, the way down from above is as good; only the root has none. */
-    if (t->depth < MAX_OPEN)
-        l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (!t->depth && l->fd < 0) {
         int error = errno;
         close(fd);
