@@ -86,17 +86,23 @@ describe("the command, interrupted", function()
 end)
 
 describe("the first request", function()
-  after_each(harness.cleanup)
+  local s
+  after_each(function()
+    s:stop()
+    harness.cleanup()
+  end)
 
   it("leaves while the walk still runs", function()
     local storage = harness.tree { "a.jpg" }
     for i = 1, 3000 do harness.write(string.format("%s/z%04d/x%04d.jpg", storage, i, i), "") end
-    local s = server.start "return function(request, reply) reply.sleep(0.05) reply.not_indexed() end"
-    local run = harness.spawn { args = { "--storage-path", storage, "--api-url", s.url, "--verbose", "--max-retries", "0" }, env = { LC_ALL = "C" } }
+    s = server.start "return function(request, reply) reply.sleep(0.05) reply.not_indexed() end"
+    local run = harness.spawn {
+      args = { "--storage-path", storage, "--api-url", s.url, "--verbose", "--max-retries", "0", "--max-concurrent", "1" },
+      env = { LC_ALL = "C" },
+    }
     run:wait_for("lookup a ", 10)
     run:signal("KILL")
     run:wait(5)
     assert.equal("a", s:requests()[1].id)
-    s:stop()
   end)
 end)
