@@ -106,7 +106,7 @@ demo: deps-demo
 
 .PHONY: test
 test: deps-test
-	@$(MAKE) --no-print-directory -s all internals
+	@$(MAKE) --no-print-directory -s all internals $(BUILD)/render
 	@spec/run
 
 # ---- longer, and apart ----

@@ -1,0 +1,17 @@
+-- `make demo`'s script, as it runs: what it shows, and that it leaves nothing behind.
+local harness = require "spec.support.harness"
+
+describe("the demo", function()
+  after_each(harness.cleanup)
+
+  it("indexes all, then skips all, and stops and removes what it started", function()
+    local tmp = harness.tempdir()
+    local result = harness.run { command = { harness.root .. "/examples/demo" }, env = { TMPDIR = tmp, LC_ALL = "C" }, timeout = 60 }
+    assert.equal(0, result.code, result.output)
+    assert.matches("Succeeded: 48\n.*Skipped: 48\n", result.stderr)
+    assert.same({}, harness.list(tmp))
+    local left = io.popen("pgrep -f '" .. tmp:gsub("%p", "[%0]") .. "'")
+    assert.equal("", left:read("*a"))
+    left:close()
+  end)
+end)
