@@ -73,8 +73,9 @@ describe("the command, used wrongly, says in one line", function()
   end)
 
   it("that a header is none", function()
-    refuses({ "--storage-path", harness.tree { "a.jpg" }, "--header", "no colon here" },
-      "--header: 'Name: value' expected, got no colon here")
+    -- What was given is not repeated: it may be a token.
+    refuses({ "--storage-path", harness.tree { "a.jpg" }, "--header", "Bearer hunter2" },
+      "--header: 'Name: value' expected in header 1")
   end)
 end)
 
@@ -192,6 +193,14 @@ describe("the command", function()
     assert.matches("Backend out of reach %(" .. url:gsub("%p", "%%%0") .. "%): Failed to connect", result.stderr)
     assert.matches("Total images: 6\n.*Succeeded: 0\n.*Failed: 0\n.*Skipped: 0\n.*Pending: 6\n", result.stderr)
     assert.same({}, harness.list(result.cwd))
+  end)
+
+  it("shows no password of a URL, whatever its characters, nor of a wrong one", function()
+    for _, url in ipairs { "http://user:hun@ter2@127.0.0.1:1", "ftp://user:hunter2@host/", "user:hunter2@host" } do
+      local result = run { "--storage-path", harness.tree { "a.jpg" }, "--api-url", url }
+      assert.is_nil(result.output:find("ter2", 1, true), result.output)
+      assert.is_truthy(result.output:find("***@", 1, true), result.output)
+    end
   end)
 
   it("shows no password of a URL", function()

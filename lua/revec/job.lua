@@ -26,7 +26,8 @@ local function headers_of(options)
   local headers = {}
   for i, header in ipairs(options.header or {}) do
     if not header:find("^[%w!#$%%&'*+.^_`|~-]+:") then
-      return nil, "header: 'Name: value' expected, got " .. core.clean(header:match("^[^:]*")):sub(1, 40)
+      -- Not shown: it may be a token that was meant to have a name before it.
+      return nil, "header: 'Name: value' expected in header " .. i
     end
     headers[i] = header
   end

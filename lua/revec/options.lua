@@ -134,6 +134,12 @@ local function nearest(name, names)
   return best
 end
 
+--- A URL, or what was meant as one, without what stands before an @ in its authority: that is nobody's business.
+local function redact(url)
+  if url:find("//", 1, true) then return (url:gsub("//[^/]*@", "//***@")) end
+  return (url:gsub("^[^/]*@", "***@"))
+end
+
 -- A value as it would be written, short enough for one line.
 local function show(value)
   if type(value) == "string" then return '"' .. core.clean(value):sub(1, 60) .. '"' end
@@ -219,13 +225,14 @@ local check = {
   end,
 }
 
-local M = { list = list, nearest = nearest }
+local M = { list = list, by_name = by_name, nearest = nearest, redact = redact }
 
 --- One option's value, checked: as the option's type has it; or nil and "… expected, got …".
 function M.check(option, value)
   local checked, why = check[option.type](option, value)
-  if checked == nil then return nil, why .. ", got " .. show(value) end
-  return checked
+  if checked ~= nil then return checked end
+  if option.type == "url" and type(value) == "string" then value = redact(value) end
+  return nil, why .. ", got " .. show(value)
 end
 
 -- `id` and `tags` take a function as well: the hook of that name.

@@ -102,7 +102,7 @@ local function open(dir)
   local journal, why = io.open(path, "a+")
   if not journal then return nil, why end
   core.lock(journal)
-  return setmetatable({ dir = dir, path = path, journal = journal, count = 0 }, Record)
+  return setmetatable({ dir = dir, path = path, journal = journal }, Record)
 end
 
 --- Adds a failure; it is with the system when this returns, and so survives the process.
@@ -110,7 +110,6 @@ end
 function Record:add(image, failure)
   local ok, why = self.journal:write(entry(image, failure))
   if ok then ok, why = self.journal:flush() end
-  self.count = self.count + 1
   return ok, why
 end
 

@@ -53,9 +53,6 @@ local function gather(flags)
   return given
 end
 
--- user:password@ in a URL is nobody's business.
-local function shown(url) return (url:gsub("^(%w+://)[^/@]*@", "%1***@")) end
-
 local function wants_bar(settings)
   if settings.quiet or settings.log_format == "json" or settings.progress == "never" then return false end
   if not core.columns(io.stderr) then return false end
@@ -70,7 +67,7 @@ local function warn(settings, log, say)
   end
   local scheme = settings.api_url:match("^(%a+):") or "http"
   local proxy = settings.proxy or os.getenv(scheme:lower() .. "_proxy") or os.getenv("all_proxy")
-  if proxy and proxy ~= "" and not settings.unix_socket then log:add("INFO", "proxy", say("proxy", shown(proxy))) end
+  if proxy and proxy ~= "" and not settings.unix_socket then log:add("INFO", "proxy", say("proxy", options.redact(proxy))) end
   if settings.verify and (settings.force_reindex or settings.no_skip_indexed) then
     log:add("WARNING", "presence", say("presence"))
   end
@@ -113,7 +110,7 @@ local function run(given)
   }
   local reporter = reporters.new(log, say, {
     batch_size = settings.batch_size, storage_path = settings.storage_path, dry_run = settings.dry_run,
-    shown_url = shown(settings.api_url), terse = (bar and not settings.verbose) or settings.quiet,
+    shown_url = options.redact(settings.api_url), terse = (bar and not settings.verbose) or settings.quiet,
     names = bar,
   })
   local for_library = {}
@@ -123,7 +120,10 @@ local function run(given)
   end
   for_library.on_event = reporter:listeners(given.on_event)
   local job, why = revec.start(for_library)
-  if not job then return complain("--" .. why:gsub("^[%w_]+", function(name) return (name:gsub("_", "-")) end)) end
+  if not job then
+    local option = options.by_name[why:match("^[%w_]+")]
+    return complain(option and args.flag_of(option) .. why:sub(#option.name + 1) or why)
+  end
   warn(settings, log, say)
   reporter:start()
   for _, path in ipairs(job.repaired or {}) do log:add("WARNING", "repaired", say("repaired", path)) end
