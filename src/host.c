@@ -46,17 +46,29 @@ void rv_host_sending(struct rv_host *h, double now)
         h->next_slot = fmax(h->next_slot, now - 0.1) + 1 / h->rate;
 }
 
-void rv_host_answered(struct rv_host *h, double now, bool throttled, double hold, bool announced, const char *why)
+void rv_host_answered(struct rv_host *h, double now, double sent, bool throttled, double hold, bool announced,
+                      const char *why)
 {
+    bool late = h->state == RV_IO_THROTTLED && sent < h->held_since;
     h->silent = 0;
+    if (!throttled && late) {
+        h->throttled_since = fmax(h->throttled_since, now); /* not everything is refused */
+        return;
+    }
     if (!throttled) {
         h->throttles = 0;
         if (h->state != RV_IO_DOWN)
             enter(h, RV_IO_RUNNING, NULL);
         return;
     }
-    if (!h->throttles++)
+    if (late && !announced)
+        return;
+    if (!h->throttles)
         h->throttled_since = now;
+    if (!late) {
+        h->throttles++;
+        h->held_since = now;
+    }
     double held_until = fmax(h->held_until, now + hold);
     if (announced)
         h->throttled_since += held_until - fmax(h->held_until, now);

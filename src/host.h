@@ -16,6 +16,7 @@ struct rv_host {
     double silent_since;   /* when the first of them ended */
     int throttles;         /* throttled answers in a row */
     double throttled_since; /* when the first of them came, plus the time to wait that they announced since */
+    double held_since;     /* when the last hold began */
     double held_until;     /* no request before */
     double next_slot;      /* under a rate: when the next request may go */
     int probes;            /* since PAUSED */
@@ -37,8 +38,13 @@ double rv_host_wakes(const struct rv_host *h, double now);
 /* A request is being sent. */
 void rv_host_sending(struct rv_host *h, double now);
 
-/* An HTTP answer came, throttled or not. hold: seconds to hold back; announced: whether the server asked for it. */
-void rv_host_answered(struct rv_host *h, double now, bool throttled, double hold, bool announced, const char *why);
+/*
+ * An HTTP answer came, throttled or not, to a request sent at `sent`. hold: seconds to hold back; announced: whether
+ * the server asked for it. Of the requests that were in flight together when a hold began, the first refusal counts:
+ * the others' neither lengthen it, unless they announce a longer one, nor does an acceptance among them end it.
+ */
+void rv_host_answered(struct rv_host *h, double now, double sent, bool throttled, double hold, bool announced,
+                      const char *why);
 
 /* An attempt ended without an answer. */
 void rv_host_silent(struct rv_host *h, double now, const char *why);

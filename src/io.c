@@ -146,7 +146,7 @@ static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_a
     struct rv_decision d = rv_decide(&io->settings.policy, r->kind, r->status, *counted, r->tries, io->host.throttles,
                                      retry_after, rv_random());
     if (r->status || r->kind == RV_BAD_ANSWER || r->kind == RV_TOO_LARGE)
-        rv_host_answered(&io->host, now, d.holds, d.delay, retry_after > 0, why);
+        rv_host_answered(&io->host, now, r->sent_at, d.holds, d.delay, retry_after > 0, why);
     else
         rv_host_silent(&io->host, now, why);
     if (r->route == &io->probe_route) {
@@ -184,6 +184,7 @@ static void start(struct rv_io *io, struct rv_request *r, double now)
     struct rv_transfer *t = io->idle_count ? io->idle[--io->idle_count]
                                            : rv_transfer_new(&io->settings, &io->host.connected, &error);
     if (t && rv_transfer_begin(t, r) && !curl_multi_add_handle(io->multi, rv_transfer_easy(t))) {
+        r->sent_at = now;
         io->busy[io->active++] = t;
         rv_host_sending(&io->host, now);
         return;

@@ -62,6 +62,7 @@ struct rv_request {
     int ask_counted; /* the same of the asking */
     int tries;       /* attempts of every sort */
     int sends;       /* times that it went on the wire, libcurl's own re-sends included */
+    double sent_at;  /* rv_now() when the last attempt began */
     double due;      /* when WAITING: rv_now() to be tried again */
     double delay;    /* of a RETRY event: seconds until then */
     char *message;   /* why it failed, as libcurl says it; NULL when a status says it */

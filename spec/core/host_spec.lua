@@ -185,6 +185,42 @@ describe("a host that throttles", function()
     assert.equal("down", state(host))
   end)
 
+  it("holds once for a burst: refusals of what was in flight together do not add up", function()
+    local host = running()
+    for i = 0, 15 do host:answered(10 + i * 0.001, 0.1 * 2 ^ i, false, "429", 9.9) end
+    assert.equal(0, host:limit(10.09))
+    assert.equal(1, host:limit(10.11))
+    -- One that was sent after the hold is a new refusal.
+    host:answered(10.2, 0.5, false, "429", 10.15)
+    assert.equal(0, host:limit(10.6))
+  end)
+
+  it("that went silent since is back with any answer, a late one too", function()
+    local host = running()
+    host:answered(10, 0.1, false, "429", 9.9)
+    for i = 1, 10 do host:silent(11 + i, "gone") end
+    assert.equal("paused", state(host))
+    host:answered(22, nil, false, nil, 9.8)
+    assert.equal("running", state(host))
+  end)
+
+  it("obeys a longer time that a late refusal announces", function()
+    local host = running()
+    host:answered(10, 0.1, false, "429", 9.9)
+    host:answered(10.01, 30, true, "429", 9.9)
+    assert.equal(0, host:limit(39))
+  end)
+
+  it("is not taken for willing because of an answer to what was sent before the hold", function()
+    local host = running()
+    host:answered(10, 0.1, false, "429", 9.9)
+    host:answered(10.05, nil, false, nil, 9.8)
+    assert.equal("throttled", state(host))
+    assert.equal(1, host:limit(10.2))
+    host:answered(10.3, nil, false, nil, 10.2)
+    assert.equal("running", state(host))
+  end)
+
   it("is down in the end when it announces again and again, as the time between adds up", function()
     local host, now = running { down_timeout = 60 }, 0
     for _ = 1, 200 do

@@ -254,10 +254,11 @@ static int host_sending(lua_State *L)
     return 0;
 }
 
-/* host:answered(now [, hold, announced, why]): throttled when there is a hold */
+/* host:answered(now [, hold, announced, why [, sent]]): throttled when there is a hold; sent: now */
 static int host_answered(lua_State *L)
 {
-    rv_host_answered(check_host(L), luaL_checknumber(L, 2), !lua_isnoneornil(L, 3), luaL_optnumber(L, 3, 0),
+    double now = luaL_checknumber(L, 2);
+    rv_host_answered(check_host(L), now, luaL_optnumber(L, 6, now), !lua_isnoneornil(L, 3), luaL_optnumber(L, 3, 0),
                      lua_toboolean(L, 4), luaL_optstring(L, 5, NULL));
     return 0;
 }
