@@ -35,11 +35,16 @@ static struct rv_idset *open_idset(lua_State *L)
     return s;
 }
 
+static int opt_mark(lua_State *L, int idx)
+{
+    return lua_isnoneornil(L, idx) ? 1 : (int)rv_checkint(L, idx, "mark", 1, 2);
+}
+
 static int idset_add(lua_State *L)
 {
     size_t len;
     const char *id = luaL_checklstring(L, 2, &len);
-    int added = rv_idset_add(open_idset(L), id, len);
+    int added = rv_idset_add(open_idset(L), id, len, opt_mark(L, 3));
     if (added < 0)
         return luaL_error(L, "idset: out of memory");
     lua_pushboolean(L, added);
@@ -50,7 +55,7 @@ static int idset_has(lua_State *L)
 {
     size_t len;
     const char *id = luaL_checklstring(L, 2, &len);
-    lua_pushboolean(L, rv_idset_has(open_idset(L), id, len));
+    lua_pushboolean(L, rv_idset_has(open_idset(L), id, len, opt_mark(L, 3)));
     return 1;
 }
 

@@ -190,7 +190,12 @@ static int engine_route(lua_State *L)
     r->field_count = opt_strings(L, 2, "fields", &r->fields);
     if (r->field_count > 8)
         return luaL_error(L, "fields: at most 8 names, got %d", r->field_count);
-    r->rules.wants_json = r->field_count > 0 || rv_optbool(L, 2, "json");
+    opt_copy(L, 2, "list", &r->list);
+    opt_copy(L, 2, "list_field", &r->list_field);
+    if (!r->list != !r->list_field)
+        return luaL_error(L, "list: needs list_field, and list_field needs list");
+    r->max_retries = (int)rv_optint(L, 2, "max_retries", -1, 0, 1000);
+    r->rules.wants_json = r->field_count > 0 || r->list || rv_optbool(L, 2, "json");
     r->rules.status_field = rv_optbool(L, 2, "status_field");
     char **patterns = NULL;
     r->rules.throttle_count = opt_strings(L, 2, "throttle", &patterns);
@@ -284,6 +289,21 @@ static void set_number(lua_State *L, const char *key, double n)
     lua_setfield(L, -2, key);
 }
 
+/* The texts of a list as an array, in the field list of the table on top. */
+static void push_list(lua_State *L, const struct rv_skim_list *list)
+{
+    const char *at = list->bytes;
+    lua_createtable(L, list->count, 0);
+    for (int i = 1; i <= list->count; i++) {
+        uint32_t len;
+        memcpy(&len, at, sizeof len);
+        lua_pushlstring(L, at + sizeof len, len);
+        lua_rawseti(L, -2, i);
+        at += sizeof len + len;
+    }
+    lua_setfield(L, -2, "list");
+}
+
 /* Pushes one event as a table; items: stack index of the items. */
 static void push_event(lua_State *L, const struct rv_request *r, int items)
 {
@@ -308,6 +328,8 @@ static void push_event(lua_State *L, const struct rv_request *r, int items)
         set_text(L, "message", r->message, r->message ? strlen(r->message) : 0);
         set_text(L, "body", r->body, r->body_len);
     }
+    if (r->route->list && r->kind == RV_OK && !r->landed)
+        push_list(L, &r->list);
     if (!r->values)
         return;
     lua_createtable(L, 0, r->route->field_count);

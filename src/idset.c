@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TABLES = 256, FIRST_ROOM = 12 };
+enum { TABLES = 256, FIRST_ROOM = 12, MARKS = 3 };
 
 struct hash {
-    uint64_t a, b; /* never both 0: that is an empty place */
+    uint64_t a, b; /* the two lowest bits of b are the id's marks; no mark: an empty place */
 };
 
 struct table {
@@ -63,8 +63,7 @@ static struct hash hash(const struct rv_idset *s, const unsigned char *p, size_t
     struct hash h = {v[0] ^ v[1] ^ v[2] ^ v[3], 0};
     v[1] ^= 0xdd;
     rounds(v, 4);
-    h.b = v[0] ^ v[1] ^ v[2] ^ v[3];
-    h.b |= !h.a && !h.b;
+    h.b = (v[0] ^ v[1] ^ v[2] ^ v[3]) & ~(uint64_t)MARKS;
     return h;
 }
 
@@ -75,7 +74,7 @@ static struct hash *find(const struct table *t, struct hash h)
     uint32_t at = (uint32_t)((h.a & 0xffffffff) * t->room >> 32);
     for (;;) {
         struct hash *place = &t->places[at];
-        if ((place->a == h.a && place->b == h.b) || (!place->a && !place->b))
+        if (!(place->b & MARKS) || (place->a == h.a && (place->b & ~(uint64_t)MARKS) == h.b))
             return place;
         if (++at == t->room)
             at = 0;
@@ -89,8 +88,10 @@ static bool grow(struct table *t)
     if (!bigger.places)
         return false;
     for (uint32_t i = 0; i < t->room; i++)
-        if (t->places[i].a || t->places[i].b)
-            *find(&bigger, t->places[i]) = t->places[i];
+        if (t->places[i].b & MARKS) {
+            struct hash h = {t->places[i].a, t->places[i].b & ~(uint64_t)MARKS};
+            *find(&bigger, h) = t->places[i];
+        }
     free(t->places);
     *t = bigger;
     return true;
@@ -111,27 +112,30 @@ void rv_idset_free(struct rv_idset *s)
     free(s);
 }
 
-int rv_idset_add(struct rv_idset *s, const void *id, size_t len)
+int rv_idset_add(struct rv_idset *s, const void *id, size_t len, int mark)
 {
     struct hash h = hash(s, id, len);
     struct table *t = &s->tables[h.a >> 56];
     if (t->count >= t->room - t->room / 10 && !grow(t))
         return -1;
     struct hash *place = find(t, h);
-    if (place->a || place->b)
+    if (place->b & (uint64_t)mark)
         return 0;
-    *place = h;
-    t->count++;
-    s->count++;
+    if (!(place->b & MARKS)) {
+        *place = h;
+        t->count++;
+        s->count++;
+    }
+    place->b |= (uint64_t)mark;
     return 1;
 }
 
-bool rv_idset_has(const struct rv_idset *s, const void *id, size_t len)
+bool rv_idset_has(const struct rv_idset *s, const void *id, size_t len, int mark)
 {
     struct hash h = hash(s, id, len);
     const struct table *t = &s->tables[h.a >> 56];
     const struct hash *place = t->room ? find(t, h) : NULL;
-    return place && (place->a || place->b);
+    return place && place->b & (uint64_t)mark;
 }
 
 uint64_t rv_idset_count(const struct rv_idset *s)

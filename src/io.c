@@ -143,7 +143,10 @@ static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_a
 {
     const char *why = r->message ? r->message : rv_kind_name(r->kind);
     int *counted = r->asking ? &r->ask_counted : &r->counted;
-    struct rv_decision d = rv_decide(&io->settings.policy, r->kind, r->status, *counted, r->tries, io->host.throttles,
+    struct rv_policy policy = io->settings.policy;
+    if (r->route->max_retries >= 0)
+        policy.max_retries = r->route->max_retries;
+    struct rv_decision d = rv_decide(&policy, r->kind, r->status, *counted, r->tries, io->host.throttles,
                                      retry_after, rv_random());
     if (r->status || r->kind == RV_BAD_ANSWER || r->kind == RV_TOO_LARGE)
         rv_host_answered(&io->host, now, r->sent_at, d.holds, d.delay, retry_after > 0, why);
@@ -411,7 +414,7 @@ struct rv_io *rv_io_start(struct rv_settings *settings, const struct rv_notify *
     rv_list_init(&io->events);
     rv_list_init(&io->urgent);
     rv_list_init(&io->ready);
-    io->probe_route = (struct rv_route){.method = probe_method, .max_bytes = 1 << 20};
+    io->probe_route = (struct rv_route){.method = probe_method, .max_bytes = 1 << 20, .max_retries = -1};
     rv_host_init(&io->host, &io->settings);
     io->published.limit = io->settings.max_concurrent;
     size_t slots = (size_t)io->settings.max_concurrent + 1; /* one for the probe */

@@ -13,6 +13,7 @@
 
 #include "notify.h"
 #include "retry.h"
+#include "skim.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,7 +25,9 @@ struct rv_route {
     char **headers; /* NULL-ended, "Name: value" */
     char **fields;  /* top-level fields kept of a good answer; field_count of them */
     int field_count;
+    char *list, *list_field; /* and of each object in the array that field list is, its field list_field; NULL: none */
     size_t max_bytes;
+    int max_retries; /* instead of the policy's; negative: the policy's */
     struct rv_rules rules;
 };
 
@@ -70,6 +73,7 @@ struct rv_request {
     size_t body_len;
     char **values;   /* per field of the route: decoded text or raw JSON, NULL when not seen */
     size_t *value_lens;
+    struct rv_skim_list list;
     char url[];
 };
 

@@ -92,11 +92,13 @@ enum rv_kind rv_classify(const struct rv_rules *rules, const struct rv_answer *a
         return RV_OK;
     if (!a->json_complete)
         return a->json_object ? RV_CUT_SHORT : RV_BAD_ANSWER;
-    if (!rules->status_field || a->status >= 300)
+    if (a->status >= 300)
         return RV_OK;
-    if (!a->said)
+    if (rules->status_field && !a->said)
         return RV_BAD_ANSWER;
-    return strcmp(a->said, "\"success\"") == 0 ? RV_OK : by_body(rules, a, RV_BACKEND_ERROR);
+    if (rules->status_field && strcmp(a->said, "\"success\"") != 0)
+        return by_body(rules, a, RV_BACKEND_ERROR);
+    return a->list_missing ? RV_BAD_ANSWER : RV_OK;
 }
 
 double rv_backoff(double base, int n, double random)

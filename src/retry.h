@@ -61,6 +61,7 @@ struct rv_answer {
     bool has_retry_after;
     bool json_complete;    /* the body is a whole JSON object, as far as it was looked at */
     bool json_object;      /* … or began as one */
+    bool list_missing;     /* … without the list that was wanted of it */
     const char *said;      /* the value of the status field as raw JSON, NULL when there was none */
     const char *body;      /* what may name the cause: the message, or the body's beginning */
     size_t body_len;

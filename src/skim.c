@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What is being read, when it is not the field of that index: one that nobody wants, the list, an element's. */
+enum { FIELD_NONE = -1, FIELD_LIST = -2, FIELD_ELEMENT = -3 };
+
 static bool is_space(char c)
 {
     return c == ' ' || c == '\n' || c == '\t' || c == '\r';
@@ -14,15 +17,20 @@ void rv_skim_free(struct rv_skim *s)
 {
     for (int i = 0; i < RV_SKIM_MAX_FIELDS; i++)
         free(s->values[i].text);
+    free(s->element.text);
+    free(s->list.bytes);
     memset(s->values, 0, sizeof s->values);
+    s->element = (struct rv_skim_value){0};
+    s->list = (struct rv_skim_list){0};
+    s->list_seen = false;
 }
 
-void rv_skim_begin(struct rv_skim *s, const char *const *wanted, int count)
+void rv_skim_begin(struct rv_skim *s, const struct rv_skim_wish *wish)
 {
     rv_skim_free(s);
-    s->wanted = wanted;
-    s->wanted_count = count;
+    s->wish = *wish;
     s->known = 0;
+    s->in_element = false;
     s->state = RV_SKIM_START;
     s->last = 0;
     s->out_of_memory = false;
@@ -30,9 +38,9 @@ void rv_skim_begin(struct rv_skim *s, const char *const *wanted, int count)
 
 static void capture(struct rv_skim *s, char c)
 {
-    if (s->field < 0)
+    if (s->field < 0 && s->field != FIELD_ELEMENT)
         return;
-    struct rv_skim_value *v = &s->values[s->field];
+    struct rv_skim_value *v = s->field < 0 ? &s->element : &s->values[s->field];
     if (v->len == RV_SKIM_MAX_VALUE) {
         v->truncated = true;
         return;
@@ -52,21 +60,68 @@ static void capture(struct rv_skim *s, char c)
     v->len = len;
 }
 
+static bool key_is(const struct rv_skim *s, const char *name)
+{
+    return name && strlen(name) == s->key_len && !memcmp(name, s->key, s->key_len);
+}
+
 static int find_field(const struct rv_skim *s)
 {
-    if (s->key_len > RV_SKIM_MAX_KEY)
-        return -1;
-    for (int i = 0; i < s->wanted_count; i++)
-        if (!s->values[i].text && strlen(s->wanted[i]) == s->key_len && !memcmp(s->wanted[i], s->key, s->key_len))
+    if (s->in_element)
+        return !s->element.len && key_is(s, s->wish.list_field) ? FIELD_ELEMENT : FIELD_NONE;
+    if (!s->list_seen && key_is(s, s->wish.list))
+        return FIELD_LIST;
+    for (int i = 0; i < s->wish.field_count; i++)
+        if (!s->values[i].text && key_is(s, s->wish.fields[i]))
             return i;
-    return -1;
+    return FIELD_NONE;
 }
 
 static void value_ends(struct rv_skim *s)
 {
-    if (s->field >= 0)
-        s->known++;
-    s->state = s->known == s->wanted_count ? RV_SKIM_KNOWN : RV_SKIM_AFTER_VALUE;
+    s->state = RV_SKIM_AFTER_VALUE;
+    if (s->in_element || s->field == FIELD_NONE)
+        return;
+    if (++s->known == s->wish.field_count + (s->wish.list != NULL))
+        s->state = RV_SKIM_KNOWN;
+}
+
+/* An element is whole: what is kept of it goes to the list. */
+static void element_ends(struct rv_skim *s)
+{
+    struct rv_skim_value *v = &s->element;
+    struct rv_skim_list *list = &s->list;
+    s->in_element = false;
+    if (!v->len || v->truncated || v->text[0] == '{' || v->text[0] == '[') {
+        s->state = RV_SKIM_BROKEN;
+        return;
+    }
+    s->state = RV_SKIM_AFTER_ELEMENT;
+    long unquoted = rv_json_unquote(v->text, v->len);
+    uint32_t len = (uint32_t)(unquoted < 0 ? (long)v->len : unquoted);
+    if (list->room - list->len < sizeof len + len) {
+        size_t room = 2 * list->room + sizeof len + len;
+        char *bytes = realloc(list->bytes, room);
+        if (!bytes) {
+            s->out_of_memory = true;
+            return;
+        }
+        list->bytes = bytes;
+        list->room = room;
+    }
+    memcpy(list->bytes + list->len, &len, sizeof len);
+    memcpy(list->bytes + list->len + sizeof len, v->text, len);
+    list->len += sizeof len + len;
+    list->count++;
+}
+
+/* The object that was being read is closed: the document, or an element of its list. */
+static void object_ends(struct rv_skim *s)
+{
+    if (s->in_element)
+        element_ends(s);
+    else
+        s->state = RV_SKIM_END;
 }
 
 static bool starts_scalar(char c)
@@ -78,6 +133,12 @@ static void value_starts(struct rv_skim *s, char c)
 {
     s->field = find_field(s);
     s->escaped = false;
+    if (s->field == FIELD_LIST) {
+        s->list_seen = true;
+        s->first = true;
+        s->state = c == '[' ? RV_SKIM_ELEMENT : RV_SKIM_BROKEN;
+        return;
+    }
     if (c == '"') {
         s->state = RV_SKIM_STRING;
     } else if (c == '{' || c == '[') {
@@ -89,6 +150,13 @@ static void value_starts(struct rv_skim *s, char c)
     }
     if (s->state != RV_SKIM_BROKEN)
         capture(s, c);
+}
+
+/* The list is closed. */
+static void list_ends(struct rv_skim *s)
+{
+    s->field = FIELD_LIST;
+    value_ends(s);
 }
 
 /* Inside a string: true when c ends it. */
@@ -122,8 +190,8 @@ static void step(struct rv_skim *s, char c)
     switch (s->state) {
     case RV_SKIM_START:
         if (c == '{') {
-            s->state = s->wanted_count ? RV_SKIM_KEY_OR_END : RV_SKIM_KNOWN;
-            s->first_key = true;
+            s->state = s->wish.field_count || s->wish.list ? RV_SKIM_KEY_OR_END : RV_SKIM_KNOWN;
+            s->first = true;
         } else if (!is_space(c)) {
             s->state = RV_SKIM_BROKEN;
         }
@@ -133,8 +201,8 @@ static void step(struct rv_skim *s, char c)
             s->state = RV_SKIM_KEY;
             s->key_len = 0;
             s->escaped = false;
-        } else if (c == '}' && s->first_key) {
-            s->state = RV_SKIM_END;
+        } else if (c == '}' && s->first) {
+            object_ends(s);
         } else if (!is_space(c)) {
             s->state = RV_SKIM_BROKEN;
         }
@@ -183,9 +251,31 @@ static void step(struct rv_skim *s, char c)
     case RV_SKIM_AFTER_VALUE:
         if (c == ',') {
             s->state = RV_SKIM_KEY_OR_END;
-            s->first_key = false;
+            s->first = false;
         } else if (c == '}') {
-            s->state = RV_SKIM_END;
+            object_ends(s);
+        } else if (!is_space(c)) {
+            s->state = RV_SKIM_BROKEN;
+        }
+        break;
+    case RV_SKIM_ELEMENT:
+        if (c == '{') {
+            s->in_element = s->first = true;
+            s->element.len = 0;
+            s->element.truncated = false;
+            s->state = RV_SKIM_KEY_OR_END;
+        } else if (c == ']' && s->first) {
+            list_ends(s);
+        } else if (!is_space(c)) {
+            s->state = RV_SKIM_BROKEN;
+        }
+        break;
+    case RV_SKIM_AFTER_ELEMENT:
+        if (c == ',') {
+            s->state = RV_SKIM_ELEMENT;
+            s->first = false;
+        } else if (c == ']') {
+            list_ends(s);
         } else if (!is_space(c)) {
             s->state = RV_SKIM_BROKEN;
         }
@@ -200,11 +290,19 @@ static void step(struct rv_skim *s, char c)
     }
 }
 
+/* What matters in a nested value that nobody wants, such as a vector. */
+static const bool bracket_or_quote[256] = {['"'] = true, ['['] = true, [']'] = true, ['{'] = true, ['}'] = true};
+
 void rv_skim_feed(struct rv_skim *s, const char *bytes, size_t len)
 {
     size_t i = 0;
-    while (i < len && s->state < RV_SKIM_KNOWN)
-        step(s, bytes[i++]);
+    while (i < len && s->state < RV_SKIM_KNOWN) {
+        if (s->state == RV_SKIM_NESTED && !s->in_string && s->field == FIELD_NONE)
+            while (i < len && !bracket_or_quote[(unsigned char)bytes[i]])
+                i++;
+        if (i < len)
+            step(s, bytes[i++]);
+    }
     if (s->state != RV_SKIM_KNOWN)
         return;
     while (len > i && is_space(bytes[len - 1]))

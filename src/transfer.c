@@ -6,7 +6,6 @@
  */
 #define _GNU_SOURCE
 #include "transfer.h"
-#include "skim.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -264,7 +263,8 @@ bool rv_transfer_begin(struct rv_transfer *t, struct rv_request *request)
     const struct rv_route *route = request->asking ? request->ask_route : request->route;
     if (t->route != route && !set_route(t, route))
         return false;
-    rv_skim_begin(&t->skim, (const char *const *)t->route->fields, t->route->field_count);
+    struct rv_skim_wish wish = {(const char *const *)t->route->fields, t->route->field_count, t->route->list, t->route->list_field};
+    rv_skim_begin(&t->skim, &wish);
     return curl_easy_setopt(t->easy, CURLOPT_URL, request->asking ? request->ask_url : (const char *)request->url) == CURLE_OK;
 }
 
@@ -303,12 +303,16 @@ static enum rv_transport transport(const struct rv_transfer *t, CURLcode code)
     }
 }
 
-/* Moves the wanted values from the skimmer to the request: text for strings, raw JSON for the rest. */
+/* Moves what was wanted from the skimmer to the request: text for strings, raw JSON for the rest. */
 static bool keep_values(struct rv_transfer *t)
 {
     int n = t->route->field_count;
     struct rv_request *r = t->request;
-    if (!n || r->asking)
+    if (r->asking)
+        return true;
+    r->list = t->skim.list;
+    t->skim.list = (struct rv_skim_list){0};
+    if (!n)
         return true;
     r->values = calloc((size_t)n, sizeof *r->values + sizeof *r->value_lens);
     if (!r->values)
@@ -333,6 +337,8 @@ static void forget_outcome(struct rv_request *r)
     free(r->values);
     free(r->message);
     free(r->body);
+    free(r->list.bytes);
+    r->list = (struct rv_skim_list){0};
     r->values = NULL;
     r->message = r->body = NULL;
     r->body_len = 0;
@@ -350,6 +356,7 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
         .has_retry_after = *retry_after >= 0,
         .json_complete = rv_skim_complete(s),
         .json_object = s->state != RV_SKIM_BROKEN && s->state != RV_SKIM_START,
+        .list_missing = t->route->list && !s->list_seen,
         .said = t->route->field_count ? s->values[0].text : NULL,
         .body = t->head,
         .body_len = t->head_len,
@@ -409,6 +416,8 @@ void rv_route_free(struct rv_route *r)
     free(r->method);
     free_strings(r->headers);
     free_strings(r->fields);
+    free(r->list);
+    free(r->list_field);
     free((void *)r->rules.accepted);
     free_strings((char **)r->rules.throttle);
     free_strings((char **)r->rules.denied);

@@ -52,6 +52,20 @@ describe("idset", function()
     assert.equal(200000, set:count())
   end)
 
+  it("remembers two marks of an id, apart, in one place", function()
+    local set = core.idset()
+    assert.is_true(set:add("a", 2))
+    assert.is_false(set:has("a"))
+    assert.is_true(set:has("a", 2))
+    assert.is_true(set:add("a"))
+    assert.is_false(set:add("a", 2))
+    assert.is_false(set:add("a", 1))
+    for i = 1, 1000 do set:add("x" .. i, 1 + i % 2) end
+    for i = 1, 1000 do assert.same({ i % 2 == 0, i % 2 == 1 }, { set:has("x" .. i, 1), set:has("x" .. i, 2) }) end
+    assert.equal(1001, set:count())
+    for _, mark in ipairs { 0, 3, 1.5, "a" } do assert.has_error(function() set:add("b", mark) end) end
+  end)
+
   it("wants strings", function()
     local set = core.idset()
     for _, method in ipairs { "add", "has" } do

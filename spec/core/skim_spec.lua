@@ -4,13 +4,13 @@ require("spec.support.paths")
 local internals = require("revec.internals")
 
 -- Skims in pieces of every size, from one byte to all at once, and expects the same each time.
-local function skim(document, wanted)
-  local values, complete, broken, truncated = internals.skim(document, #document + 1, wanted)
+local function skim(document, wanted, list, field)
+  local values, complete, broken, truncated, items = internals.skim(document, #document + 1, wanted, list, field)
   for step = 1, math.min(#document, 40) do
-    local v, c, b, t = internals.skim(document, step, wanted)
-    assert.same({ values, complete, broken, truncated }, { v, c, b, t }, "in pieces of " .. step)
+    local v, c, b, t, i = internals.skim(document, step, wanted, list, field)
+    assert.same({ values, complete, broken, truncated, items or "none" }, { v, c, b, t, i or "none" }, "in pieces of " .. step)
   end
-  return values, complete, broken, truncated
+  return values, complete, broken, truncated, items
 end
 
 local function deep(open, close, depth)
@@ -145,6 +145,50 @@ describe("skim", function()
   for name, document in pairs(invalid) do
     it("calls " .. name .. " broken", function()
       local _, complete, broken = skim(document, { "a", "b" })
+      assert.same({ false, true }, { complete, broken })
+    end)
+  end
+
+  local lists = {
+    { "no elements", "[]", {} },
+    { "white space", " [ \n] ", {} },
+    { "one", '[{"id":"a"}]', { "a" } },
+    { "the field behind a vector", '[{"vector":' .. vector .. ',"id":"a"},{"id":"b","vector":' .. vector .. "}]", { "a", "b" } },
+    { "white space everywhere", '[ { "id" : "a" } , {"x":{},"id":"b"\t}\n]', { "a", "b" } },
+    { "numbers", '[{"id":7},{"id":18446744073709551615}]', { "7", "18446744073709551615" } },
+    { "escapes", [==[[{"id":"\u0041\"}]"},{"id":""}]]==], { 'A"}]', "" } },
+    { "a NUL", [==[[{"id":"a\u0000b"}]]==], { "a\0b" } },
+    { "the first of two of a name", '[{"id":"a","id":"b"}]', { "a" } },
+    { "nothing nested under the same name", '[{"x":{"id":"c"},"id":"a","y":[{"id":"d"}]}]', { "a" } },
+    { "a thousand", "[" .. ('{"id":"0123456789"},'):rep(999) .. '{"id":"0123456789"}]', {} },
+  }
+  for i = 1, 1000 do lists[#lists][3][i] = "0123456789" end
+  for _, case in ipairs(lists) do
+    it("keeps a field of each object of a list: " .. case[1], function()
+      for _, document in ipairs { '{"status":"success","data":%s,"total":3}', '{"data":%s,"total":3,"status":"success"}' } do
+        document = document:gsub("%%s", function() return case[2] end)
+        local values, complete, broken, _, items = skim(document, { "status" }, "data", "id")
+        assert.same({ { status = '"success"' }, true, false, case[3] }, { values, complete, broken, items })
+        for cut = 0, #document - 1, math.ceil(#document / 200) do
+          assert.is_false((select(2, internals.skim(document:sub(1, cut), 4096, { "status" }, "data", "id"))))
+        end
+      end
+    end)
+  end
+
+  it("tells a list that is not there from an empty one", function()
+    local _, complete, broken, _, items = skim('{"status":"success","total":0}', { "status" }, "data", "id")
+    assert.same({ true, false, nil }, { complete, broken, items })
+  end)
+
+  for name, list in pairs {
+    ["null"] = "null", ["an object"] = "{}", ["a string"] = '"x"', ["numbers in it"] = "[1]", ["a list in it"] = '[[{"id":"a"}]]',
+    ["an element without the field"] = '[{"id":"a"},{"x":"b"}]', ["an empty element"] = "[{}]", ["no comma"] = '[{"id":1}{"id":2}]',
+    ["a comma too many"] = '[{"id":1},]', ["a leading comma"] = '[,{"id":1}]', ["the wrong bracket"] = '[{"id":1}}',
+    ["an object for the field"] = '[{"id":{}}]', ["a field of 5,000 bytes"] = '[{"id":"' .. ("x"):rep(5000) .. '"}]',
+  } do
+    it("calls a list broken that is or has " .. name, function()
+      local _, complete, broken = internals.skim('{"data":' .. list .. ',"status":"success"}', 7, { "status" }, "data", "id")
       assert.same({ false, true }, { complete, broken })
     end)
   end

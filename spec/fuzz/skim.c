@@ -11,7 +11,8 @@ static const char *const wanted[] = {"status", "message", "a"};
 
 static void skim(struct rv_skim *s, const char *bytes, size_t size, size_t piece)
 {
-    rv_skim_begin(s, wanted, 3);
+    const struct rv_skim_wish wish = {wanted, 3, "data", "id"};
+    rv_skim_begin(s, &wish);
     for (size_t at = 0; at < size; at += piece)
         rv_skim_feed(s, bytes + at, size - at < piece ? size - at : piece);
 }
@@ -25,6 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     skim(&whole, bytes, size - 1, size);
     skim(&cut, bytes, size - 1, 1 + data[0] % 16);
     if (whole.state != cut.state || rv_skim_complete(&whole) != rv_skim_complete(&cut))
+        abort();
+    if (whole.list.count != cut.list.count || whole.list.len != cut.list.len
+        || (whole.list.len && memcmp(whole.list.bytes, cut.list.bytes, whole.list.len)))
         abort();
     for (int i = 0; i < 3; i++) {
         struct rv_skim_value *a = &whole.values[i], *b = &cut.values[i];

@@ -71,7 +71,8 @@ static void set_bool(lua_State *L, const char *key, bool b)
 
 /* ---- skim.h ---- */
 
-/* skim(document, bytes at a time, {wanted…}) -> {name = raw JSON}, complete, broken, {name = true when truncated} */
+/* skim(document, bytes at a time, {wanted…} [, list, its field]) -> {name = raw JSON}, complete, broken,
+ * {name = true when truncated}, {of the list…} or nil when it was not seen */
 static int in_skim(lua_State *L)
 {
     size_t len;
@@ -80,7 +81,8 @@ static int in_skim(lua_State *L)
     const char *wanted[MAX_STRINGS];
     int n = strings_at(L, 3, wanted);
     struct rv_skim s = {0};
-    rv_skim_begin(&s, wanted, n);
+    struct rv_skim_wish wish = {wanted, n, luaL_optstring(L, 4, NULL), luaL_optstring(L, 5, NULL)};
+    rv_skim_begin(&s, &wish);
     for (size_t at = 0; at < len; at += step) {
         /* Each piece in memory of its own size, so that reading beyond it is noticed. */
         size_t size = len - at < step ? len - at : step;
@@ -104,8 +106,20 @@ static int in_skim(lua_State *L)
     lua_insert(L, -2);
     lua_pushboolean(L, s.state == RV_SKIM_BROKEN);
     lua_insert(L, -2);
+    if (s.list_seen)
+        lua_newtable(L);
+    else
+        lua_pushnil(L);
+    const char *at = s.list.bytes;
+    for (int i = 1; i <= s.list.count; i++) {
+        uint32_t text_len;
+        memcpy(&text_len, at, sizeof text_len);
+        lua_pushlstring(L, at + sizeof text_len, text_len);
+        lua_rawseti(L, -2, i);
+        at += sizeof text_len + text_len;
+    }
     rv_skim_free(&s);
-    return 4;
+    return 5;
 }
 
 /* unquote(raw JSON string) -> text or nil */
