@@ -4,7 +4,7 @@ local harness = require "spec.support.harness"
 local server = require "spec.support.server"
 
 local function run(s, storage, args, cwd)
-  local all = { "--storage-path", storage, "--api-url", s.url, "--retry-delay", "0.01" }
+  local all = { "--storage-path", storage, "--api-url", s.url, "--retry-delay", "0.01", "--check", "each" }
   for _, argument in ipairs(args or {}) do all[#all + 1] = argument end
   local result = harness.run { args = all, env = { LC_ALL = "C" }, timeout = 60, cwd = cwd }
   function result.number(name) return tonumber(result.stderr:match("INFO %- " .. name .. ": (%d+)\n")) end
@@ -252,7 +252,7 @@ describe("the record", function()
     end]]
     local result = harness.run { args = { "--config", "c.lua" }, cwd = (function()
       local dir = harness.tempdir()
-      harness.write(dir .. "/c.lua", string.format([[return { storage_path = %q, api_url = %q, retry_delay = 0.01, max_retries = 20,
+      harness.write(dir .. "/c.lua", string.format([[return { storage_path = %q, api_url = %q, retry_delay = 0.01, max_retries = 20, check = "each",
         on_done = function(report)
           local file = io.open("sends", "w")
           file:write(string.format("%%d", report.sends))

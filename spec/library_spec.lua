@@ -17,7 +17,7 @@ local function serve(handler)
 end
 
 local function options(changes)
-  local all = { storage_path = storage, api_url = s.url, failed_dir = record_dir, retry_delay = 0.01 }
+  local all = { storage_path = storage, api_url = s.url, failed_dir = record_dir, retry_delay = 0.01, check = "each" }
   for key, value in pairs(changes or {}) do all[key] = value end
   return all
 end

@@ -53,7 +53,7 @@ describe("options.resolve", function()
     { "max_failures", "0", 'a number of at least 1, or a share such as 5%, expected, got "0"' },
     { "max_failures", "101%", 'a number of at least 1, or a share such as 5%, expected, got "101%"' },
     { "force_reindex", "yes", 'true or false expected, got "yes"' },
-    { "check", "eech", 'one of each expected, got "eech"' },
+    { "check", "eech", 'one of auto, each, batch, list expected, got "eech"' },
     { "ext", {}, "at least one expected, got a table" },
     { "header", { "A: b\r\nC: d" }, "strings without line breaks expected in the array, got a table" },
     { "filter", "all", 'a function expected, got "all"' },
@@ -88,7 +88,7 @@ describe("options.resolve", function()
   end)
 
   it("shows a bad value on one line, however it looks", function()
-    assert.equal('check: one of each expected, got "a\\nb\239\191\189"', refusal { check = "a\nb\255" })
+    assert.equal('check: one of auto, each, batch, list expected, got "a\\nb\239\191\189"', refusal { check = "a\nb\255" })
   end)
 end)
 

@@ -97,7 +97,8 @@ describe("the first request", function()
     for i = 1, 3000 do harness.write(string.format("%s/z%04d/x%04d.jpg", storage, i, i), "") end
     s = server.start "return function(request, reply) reply.sleep(0.05) reply.not_indexed() end"
     local run = harness.spawn {
-      args = { "--storage-path", storage, "--api-url", s.url, "--verbose", "--max-retries", "0", "--max-concurrent", "1" },
+      args = { "--storage-path", storage, "--api-url", s.url, "--verbose", "--max-retries", "0", "--max-concurrent", "1",
+               "--check", "each" },
       env = { LC_ALL = "C" },
     }
     run:wait_for("lookup a ", 10)

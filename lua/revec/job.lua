@@ -6,6 +6,7 @@
 local backends = { api = require "revec.backends.api" }
 local core = require "revec.core"
 local images = require "revec.image"
+local lookups = require "revec.lookups"
 local records = require "revec.record"
 local sources = require "revec.sources"
 
@@ -56,6 +57,7 @@ function Job:open_engine(headers)
   if not self.engine then return nil, why end
   self.routes = {}
   for name, route in pairs(backend.routes) do self.routes[name] = self.engine:route(route) end
+  self.lookups = lookups.new(self.engine, backend, self.routes, options, self.seen)
   if options.retry_failed then
     self.source, why = sources.record(options.retry_failed, self.root)
   else
@@ -147,19 +149,20 @@ end
 
 -- ---- images on their way in ----
 
--- Asks the backend for what the image's stage says.
+-- Asks the backend for what the image's stage says; true when that took a request.
 function Job:submit(image)
+  if image.stage ~= "embed" then return self.lookups:ask(image) end
   local engine, routes, backend = self.engine, self.routes, self.backend
-  if image.stage ~= "embed" then
-    return engine:submit(routes.lookup, backend:lookup_url(image), image, image.stage == "verify")
-  end
   local tags
   if self.options.make_tags then
     tags = self:hook("make_tags", image)
     if tags ~= nil and type(tags) ~= "string" then
       self:stop("hook", "tags: a string or nil expected, got " .. type(tags))
     end
-    if self.stopping then return self:give_back() end
+    if self.stopping then
+      self:give_back()
+      return false
+    end
   end
   local url = backend:embed_url(image, tags)
   if self.looks_up then
@@ -169,9 +172,10 @@ function Job:submit(image)
   else
     engine:submit(routes.embed, url, image)
   end
+  return true
 end
 
--- One image of the source; true when it became a request.
+-- One image of the source; true when it took a request.
 function Job:take(relative_path, id, root)
   local counts, options = self.counts, self.options
   local image = images.new(root, relative_path, id)
@@ -186,7 +190,7 @@ function Job:take(relative_path, id, root)
     end
     if self.stopping then return false end
   end
-  if not self.seen:add(image.id) then
+  if not self.seen:add(self.lookups:key(image.id)) then
     counts.duplicates = counts.duplicates + 1
     self:tell("duplicate", image)
     return false
@@ -195,14 +199,29 @@ function Job:take(relative_path, id, root)
   if options.dry_run then return false end
   if (counts.taken - 1) % options.batch_size == 0 then self:tell("batch", counts.taken) end
   self:tell("image", image)
-  image.stage = self.looks_up and "lookup" or "embed"
   self.open = self.open + 1
-  self:submit(image)
-  return true
+  image.stage = self.looks_up and not self.lookups.complete and "lookup" or "embed"
+  if self.looks_up and self.lookups.complete and self.lookups:is_listed(image) then
+    self:skip(image)
+    return false
+  end
+  return self:submit(image)
+end
+
+-- Whether what is indexed is being listed, or should be: no image is taken meanwhile.
+function Job:lists()
+  local asks = self.looks_up and not self.options.dry_run and not self.stopping and not self.walked
+  if asks and not self.lookups.listing
+    and self.lookups:wants_list(self.counts.taken, function() return (self:total()) end) then
+    self.lookups:flush("lookup")
+    self.lookups:ask_page()
+  end
+  return self.lookups.listing ~= nil
 end
 
 -- Takes images while there is room for their requests; true when it took any.
 function Job:intake()
+  if self:lists() then return false end
   local room = self.options.dry_run and math.huge or self.engine:room()
   local left = IMAGES_PER_STEP
   while room > 0 and left > 0 and not self.stopping and not self.walked do
@@ -220,6 +239,7 @@ function Job:intake()
     end
     left = left - 1
   end
+  if room > 0 then self.lookups:flush("lookup") end -- there is nothing more to fill the group with
   if left == 0 then self.engine:wake() end
   return left < IMAGES_PER_STEP
 end
@@ -328,9 +348,9 @@ local not_indexed = { kind = "not_indexed", status = 404, attempts = 1,
                       message = "the backend answered success, but the image is not indexed" }
 
 -- A good answer: on to the image's next stage, or to its end.
-function Job:advance(image, event)
+-- indexed: what a look-up said
+function Job:advance(image, event, indexed)
   local stage = image.stage
-  local indexed = stage ~= "embed" and self.backend.is_indexed(event)
   if stage == "lookup" and indexed then return self:skip(image) end
   if stage == "embed" and (event.landed or not self.options.verify) or indexed then return self:succeed(image, event) end
   if stage == "verify" and image.embedded_again then return self:fail(image, not_indexed) end
@@ -343,6 +363,27 @@ function Job:advance(image, event)
   self:submit(image)
 end
 
+-- The answer for several images at once.
+function Job:answer_group(group, event)
+  if event.kind == "denied" and not self.accepted then self:stop("denied", self.backend.reason(event)) end
+  local is_indexed = event.kind ~= "pending" and self.lookups:settle(group, event)
+  for _, image in ipairs(group.images) do
+    if event.kind == "pending" then
+      self:give_back()
+    elseif is_indexed then
+      self.accepted = true
+      self:advance(image, event, is_indexed(image))
+    end
+  end
+end
+
+function Job:answer_page(event)
+  if event.kind == "pending" then return end
+  self.accepted = self.accepted or not event.kind
+  local ok, why = self.lookups:turn_page(event, self:total())
+  if not ok then self:stop(event.kind == "denied" and "denied" or "refused", why) end
+end
+
 function Job:answer(event)
   local image, kind = event.item, event.kind
   self:tell("request", image, event)
@@ -351,6 +392,8 @@ function Job:answer(event)
                                 attempts = event.attempts, delay = event.retry_in })
     return
   end
+  if image.images then return self:answer_group(image, event) end
+  if image == self.lookups.listing then return self:answer_page(event) end
   image.sends = (image.sends or 0) + event.sends
   if kind == "pending" then
     self:give_back()
@@ -358,7 +401,7 @@ function Job:answer(event)
     if self:judge_failure(image, event) then self:give_back() else self:fail(image, event) end
   else
     self.accepted = true
-    self:advance(image, event)
+    self:advance(image, event, image.stage ~= "embed" and self.backend.is_indexed(event))
   end
 end
 
@@ -380,6 +423,9 @@ function Job:turn()
   for i = 1, #events do self:answer(events[i]) end
   self:watch()
   local took = self:intake()
+  -- What was embedded is looked up group by group; when nothing else is under way, no group will fill.
+  local gathered = self.lookups:gathered("verify")
+  if gathered > 0 and gathered == self.open then self.lookups:flush("verify") end
   return took or #events > 0
 end
 

@@ -1,0 +1,160 @@
+--- How it is found out what is indexed: by asking for each image, for a group of them at once, or by listing the index.
+--
+-- Groups (check = "batch") hold batch_size images, at most 100. One that fails is asked image by image, so a backend
+-- without that route, or an id that it does not take, costs a request and loses nothing. The list (check = "list") is read
+-- before any image is taken. "auto" begins with groups and reads the list once many images are to come; when that
+-- fails, it goes on with groups.
+
+local core = require "revec.core"
+
+local Lookups = {}
+Lookups.__index = Lookups
+
+local GROUP_IDS, GROUP_BYTES = 100, 8000 -- of one request, its ids escaped
+local PAGE = 1000                        -- records of one page of the list
+local MANY = 1000                        -- images taken, and as many to come: worth a list
+local LISTED_PER_IMAGE = 10              -- a list longer than this is not worth it, or endless …
+local LISTED_AT_LEAST = { auto = 10000, list = 1000000 } -- … from so many ids on
+local LISTED = 2                         -- mark in the set of ids; 1: taken
+
+--- @param engine, backend, routes (numbers by name)
+-- @param options check, batch_size
+-- @param ids core.idset(): ids that are listed get mark 2 in it
+local function new(engine, backend, routes, options, ids)
+  return setmetatable({
+    engine = engine, backend = backend, routes = routes, ids = ids, check = options.check,
+    in_groups = options.check ~= "each",
+    group_size = math.min(options.batch_size, GROUP_IDS),
+    groups = {},          -- by stage: images that are gathered
+    group_answered = false,
+    groups_failed = 0,    -- before the first that was answered
+    odd_alone = false,    -- ids that an index may not take in bulk are asked by themselves
+    listed = 0,           -- ids
+    listing = nil,        -- the page that is being asked for
+    complete = false,     -- the list is known
+  }, Lookups)
+end
+
+-- ---- asking for images ----
+
+function Lookups:ask_alone(image)
+  self.engine:submit(self.routes.lookup, self.backend:lookup_url(image), image, image.stage == "verify")
+end
+
+--- Asks whether the image is indexed: at once, or with others when its group is full.
+-- @return whether a request was made
+function Lookups:ask(image)
+  if not self.in_groups or (self.odd_alone and not self.backend.bulk_id(image.id)) then
+    self:ask_alone(image)
+    return true
+  end
+  local group = self.groups[image.stage]
+  if not group then
+    group = { stage = image.stage, images = {}, ids = {}, bytes = 0 }
+    self.groups[image.stage] = group
+  end
+  local id = core.escape(image.id)
+  local n = #group.images + 1
+  group.images[n], group.ids[n] = image, id
+  group.bytes = group.bytes + #id
+  if n < self.group_size and group.bytes < GROUP_BYTES then return false end
+  self:flush(image.stage)
+  return true
+end
+
+--- Asks for what is gathered, full or not.
+-- @param stage "lookup" or "verify"
+function Lookups:flush(stage)
+  local group = self.groups[stage]
+  if not group then return end
+  self.groups[stage] = nil
+  if #group.images == 1 then return self:ask_alone(group.images[1]) end
+  group.id = group.images[1].id .. " …" -- for the log
+  self.engine:submit(self.routes.lookup_many, self.backend:lookup_many_url(group.ids), group, stage == "verify")
+end
+
+--- How many images of a stage are gathered.
+function Lookups:gathered(stage)
+  local group = self.groups[stage]
+  return group and #group.images or 0
+end
+
+--- What a group's answer says.
+-- @return a function that tells of an image of it whether it is indexed; or nil: all are being asked one by one
+function Lookups:settle(group, event)
+  if not event.kind then
+    self.group_answered = true
+    local found = {}
+    for _, id in ipairs(event.list) do found[id] = true end
+    return function(image) return found[self:key(image.id)] or false end
+  end
+  local odd = false
+  for _, image in ipairs(group.images) do
+    odd = odd or not self.backend.bulk_id(image.id)
+    self:ask_alone(image)
+  end
+  self.odd_alone = self.odd_alone or odd
+  if not odd and not self.group_answered then self.groups_failed = self.groups_failed + 1 end
+  if event.kind == "not_found" or event.kind == "rejected" or self.groups_failed == 3 then self.in_groups = false end
+  return nil
+end
+
+--- An id as the index tells it.
+function Lookups:key(id)
+  return self.backend.bulk_id(id) or id
+end
+
+-- ---- the list ----
+
+--- Whether the list should be read now, before further images are taken.
+-- @param taken images so far
+-- @param total → images found so far; called only when it matters
+function Lookups:wants_list(taken, total)
+  if self.check == "list" then return not self.complete end
+  return self.check == "auto" and not self.complete and taken >= MANY and total() - taken >= MANY
+end
+
+--- Asks for the list's next page, its first to begin with.
+function Lookups:ask_page()
+  local page = self.listing or { stage = "list", number = 0 }
+  page.number = page.number + 1
+  page.id = tostring(page.number) -- for the log
+  self.listing = page
+  self.engine:submit(self.routes.list, self.backend:list_url(PAGE, page.last), page)
+end
+
+-- The list cannot be had; without groups there is nothing to fall back to.
+function Lookups:give_up(why)
+  if self.check == "list" then return nil, "the list of what is indexed: " .. why end
+  self.check, self.listing = "batch", nil
+  return true
+end
+
+--- A page has come, or failed for good.
+-- @param found images so far
+-- @return true; or nil and why the run cannot go on
+function Lookups:turn_page(event, found)
+  if event.kind then return self:give_up(self.backend.reason(event)) end
+  local list, before = event.list, self.listed
+  for i = 1, #list do
+    if self.ids:add(list[i], LISTED) then self.listed = self.listed + 1 end
+  end
+  if #list < PAGE then
+    self.complete, self.listing = true, nil
+  elseif self.listed == before then
+    return self:give_up("page " .. self.listing.number .. " holds nothing new")
+  elseif self.listed > math.max(LISTED_AT_LEAST[self.check], LISTED_PER_IMAGE * found) then
+    return self:give_up(string.format("%d ids and no end, for %d images", self.listed, found))
+  else
+    self.listing.last = list[#list]
+    self:ask_page()
+  end
+  return true
+end
+
+--- Whether the list says that the image is indexed. Only once it is complete.
+function Lookups:is_listed(image)
+  return self.ids:has(self:key(image.id), LISTED)
+end
+
+return { new = new }
