@@ -73,7 +73,8 @@ describe("--check", function()
     local storage, ids = storage_of(250)
     local result = run(having(half(ids)) .. "reply.correctly()", storage, { "--check", "batch", "--batch-size", "1000" })
     assert.same({ 0, 250, 125, 0, 125 }, counts(result))
-    assert.same({ 0, 3, 0, 125 }, { s:count(ONE), s:count(BATCH), s:count(LIST), s:count(EMBED) })
+    assert.same({ 0, 0, 125 }, { s:count(ONE), s:count(LIST), s:count(EMBED) })
+    assert.is_true(s:count(BATCH) >= 3 and s:count(BATCH) <= 6, s:count(BATCH)) -- smaller ones while the walk has no more yet
     for _, request in ipairs(s:requests()) do assert.is_true(#request.target < 9000, #request.target) end
   end)
 

@@ -290,16 +290,31 @@ static void step(struct rv_skim *s, char c)
     }
 }
 
-/* What matters in a nested value that nobody wants, such as a vector. */
-static const bool bracket_or_quote[256] = {['"'] = true, ['['] = true, [']'] = true, ['{'] = true, ['}'] = true};
+enum { IN_STRING = 1, IN_NESTED = 2 };
+
+/* Where a byte matters in a value that nobody wants, such as a vector or its metadata. */
+static const unsigned char matters[256] = {
+    ['"'] = IN_STRING | IN_NESTED, ['\\'] = IN_STRING, ['['] = IN_NESTED, [']'] = IN_NESTED, ['{'] = IN_NESTED, ['}'] = IN_NESTED,
+};
+
+/* How many of the bytes that follow in a value that nobody wants change nothing. */
+static size_t dull(const struct rv_skim *s, const char *bytes, size_t len)
+{
+    if (s->state != RV_SKIM_NESTED && s->state != RV_SKIM_STRING)
+        return 0;
+    unsigned char where = s->state == RV_SKIM_STRING || s->in_string ? IN_STRING : IN_NESTED;
+    size_t n = 0;
+    while (n < len && !(matters[(unsigned char)bytes[n]] & where))
+        n++;
+    return n;
+}
 
 void rv_skim_feed(struct rv_skim *s, const char *bytes, size_t len)
 {
     size_t i = 0;
     while (i < len && s->state < RV_SKIM_KNOWN) {
-        if (s->state == RV_SKIM_NESTED && !s->in_string && s->field == FIELD_NONE)
-            while (i < len && !bracket_or_quote[(unsigned char)bytes[i]])
-                i++;
+        if (s->field == FIELD_NONE && !s->escaped)
+            i += dull(s, bytes + i, len - i);
         if (i < len)
             step(s, bytes[i++]);
     }

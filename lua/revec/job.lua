@@ -190,7 +190,7 @@ function Job:take(relative_path, id, root)
     end
     if self.stopping then return false end
   end
-  if not self.seen:add(self.lookups:key(image.id)) then
+  if not self.seen:add(image.id) then
     counts.duplicates = counts.duplicates + 1
     self:tell("duplicate", image)
     return false
@@ -200,11 +200,11 @@ function Job:take(relative_path, id, root)
   if (counts.taken - 1) % options.batch_size == 0 then self:tell("batch", counts.taken) end
   self:tell("image", image)
   self.open = self.open + 1
-  image.stage = self.looks_up and not self.lookups.complete and "lookup" or "embed"
-  if self.looks_up and self.lookups.complete and self.lookups:is_listed(image) then
+  if self.lookups.complete and self.lookups:is_listed(image.id) then
     self:skip(image)
     return false
   end
+  image.stage = self.looks_up and not self.lookups.complete and "lookup" or "embed"
   return self:submit(image)
 end
 

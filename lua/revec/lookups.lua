@@ -86,7 +86,7 @@ function Lookups:settle(group, event)
     self.group_answered = true
     local found = {}
     for _, id in ipairs(event.list) do found[id] = true end
-    return function(image) return found[self:key(image.id)] or false end
+    return function(image) return found[image.id] or found[self.backend.bulk_id(image.id)] or false end
   end
   local odd = false
   for _, image in ipairs(group.images) do
@@ -97,11 +97,6 @@ function Lookups:settle(group, event)
   if not odd and not self.group_answered then self.groups_failed = self.groups_failed + 1 end
   if event.kind == "not_found" or event.kind == "rejected" or self.groups_failed == 3 then self.in_groups = false end
   return nil
-end
-
---- An id as the index tells it.
-function Lookups:key(id)
-  return self.backend.bulk_id(id) or id
 end
 
 -- ---- the list ----
@@ -152,9 +147,11 @@ function Lookups:turn_page(event, found)
   return true
 end
 
---- Whether the list says that the image is indexed. Only once it is complete.
-function Lookups:is_listed(image)
-  return self.ids:has(self:key(image.id), LISTED)
+--- Whether the list says that the id is indexed. Only once it is complete.
+function Lookups:is_listed(id)
+  if self.ids:has(id, LISTED) then return true end
+  local told = self.backend.bulk_id(id)
+  return told ~= nil and told ~= id and self.ids:has(told, LISTED)
 end
 
 return { new = new }
