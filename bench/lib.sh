@@ -67,6 +67,16 @@ make_storage() { # folder count images-per-folder
   )
 }
 
+# What the backend answers to an embed.
+answer() { # dimension
+  awk -v dim="$1" 'BEGIN {
+    srand(1)
+    printf "{\"status\":\"success\",\"message\":\"图像嵌入生成成功\",\"data\":[{\"index\":0,\"embedding\":["
+    for (i = 0; i < dim; i++) printf "%s%.16g", i ? "," : "", (rand() - 0.5) / 20
+    printf "],\"dimension\":%d}]}", dim
+  }'
+}
+
 # Starts nginx on a free port with bench/NAME.conf.in, and sets url. Words that look @LIKE_THIS@ are replaced.
 start_nginx() { # name [WORD=value…]
   need nginx 'Debian package nginx'

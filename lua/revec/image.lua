@@ -34,7 +34,8 @@ end
 
 --- @param root the storage's path, with a slash at its end
 local function new(root, relative_path, id)
-  return setmetatable({ root = root, relative_path = relative_path, id = id }, Image)
+  -- All that it will get: a table that grows costs more than the request's whole way through Lua otherwise.
+  return setmetatable({ root = root, relative_path = relative_path, id = id, stage = false, sends = 0 }, Image)
 end
 
 return { new = new }

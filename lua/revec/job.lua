@@ -271,7 +271,7 @@ function Job:succeed(image, event)
   self:no_failure()
   self.counts.succeeded = self.counts.succeeded + 1
   self:tell("succeeded", image)
-  self:hook("on_success", image, image.answer or event.fields or {})
+  if self.options.on_success then self:hook("on_success", image, image.answer or event.fields or {}) end
   self:close_image()
 end
 
@@ -392,9 +392,9 @@ function Job:answer(event)
                                 attempts = event.attempts, delay = event.retry_in })
     return
   end
-  if image.images then return self:answer_group(image, event) end
-  if image == self.lookups.listing then return self:answer_page(event) end
-  image.sends = (image.sends or 0) + event.sends
+  if image.stage == "group" then return self:answer_group(image, event) end
+  if image.stage == "list" then return self:answer_page(event) end
+  image.sends = image.sends + event.sends
   if kind == "pending" then
     self:give_back()
   elseif kind then

@@ -50,7 +50,7 @@ function Lookups:ask(image)
   end
   local group = self.groups[image.stage]
   if not group then
-    group = { stage = image.stage, images = {}, ids = {}, bytes = 0 }
+    group = { stage = "group", images = {}, ids = {}, bytes = 0 }
     self.groups[image.stage] = group
   end
   local id = core.escape(image.id)
