@@ -9,7 +9,8 @@ CFLAGS ?= -O2 -g
 BUILD ?= build
 PREFIX ?= /usr/local
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
-ALL_CFLAGS = -std=c11 $(CFLAGS) $(WARNINGS) $(WERROR) -fPIC -fvisibility=hidden -pthread -DREVEC_VERSION='"$(VERSION)"' \
+# The map keeps the name of this folder out of what is built here.
+ALL_CFLAGS = -std=c11 $(CFLAGS) $(WARNINGS) $(WERROR) "-ffile-prefix-map=$(CURDIR)=." -fPIC -fvisibility=hidden -pthread -DREVEC_VERSION='"$(VERSION)"' \
 	$(shell pkg-config --cflags libcurl 2>/dev/null)
 # nodelete: lua_close would otherwise unmap the code under our threads.
 ALL_LDFLAGS = -shared -pthread -Wl,-z,nodelete $(LDFLAGS)
@@ -68,7 +69,7 @@ internals: $(ABIS:%=$(BUILD)/%/revec/internals.so)
 
 BUILD_DEPS := gcc pkg-config libcurl4-openssl-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev lua-cjson lua-argparse
 DEMO_DEPS := $(BUILD_DEPS) nginx libnginx-mod-http-lua libgd-dev curl procps
-TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua-cqueues lua-dbi-sqlite3 lua5.1 liblua5.1-0-dev bsdutils openssl
+TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua-cqueues lua-dbi-sqlite3 lua5.1 liblua5.1-0-dev luarocks bsdutils openssl
 LINT_DEPS := clang cppcheck lua-check
 
 # $(call install,packages): those of them that are not installed.
