@@ -137,6 +137,14 @@ soak: deps-test
 	@$(MAKE) --no-print-directory -s all internals
 	@REVEC_REQUESTS=100000 REVEC_KILLS=200 spec/run spec/long
 
+# What `make test` leaves out: the other Luas, and the whole suite with the JIT off.
+.PHONY: compat
+compat:
+	$(call install,$(TEST_DEPS) lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev)
+	@$(MAKE) --no-print-directory -s all internals $(BUILD)/render
+	@for lua in lua5.1 lua5.2 lua5.3; do REVEC_LUA=$$lua spec/run spec/core || exit 1; done
+	@REVEC_LUA="luajit -joff" spec/run spec
+
 .PHONY: lint
 lint:
 	$(call install,$(LINT_DEPS))
@@ -185,6 +193,7 @@ help:
 	@echo "make            the C core, for every Lua with headers here (LUA=luajit: that one)"
 	@echo "make demo       installs what is missing, then shows a whole run on real images"
 	@echo "make test       installs what is missing, then runs every spec"
+	@echo "make compat     the core's specs under Lua 5.1 to 5.3, all specs with the JIT off"
 	@echo "make lint       compilers' warnings, cppcheck, luacheck"
 	@echo "make fuzz       the parsers under libFuzzer, FUZZ_SECONDS=600 each"
 	@echo "make sanitize   the core's specs under ASan, UBSan, LSan and TSan; SANITIZE_LUA=luajit"
