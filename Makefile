@@ -69,7 +69,7 @@ internals: $(ABIS:%=$(BUILD)/%/revec/internals.so)
 
 BUILD_DEPS := gcc pkg-config libcurl4-openssl-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev lua-cjson lua-argparse
 DEMO_DEPS := $(BUILD_DEPS) nginx libnginx-mod-http-lua libgd-dev curl procps
-TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua-cqueues lua-dbi-sqlite3 lua5.1 liblua5.1-0-dev luarocks bsdutils openssl
+TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua-cqueues lua-dbi-sqlite3 lua5.1 liblua5.1-0-dev luarocks bsdutils openssl iproute2 nftables
 LINT_DEPS := clang cppcheck lua-check
 
 # $(call install,packages): those of them that are not installed.

@@ -134,16 +134,17 @@ function Run:wait(seconds)
 end
 
 local known_options = {
-  args = true, env = true, cwd = true, timeout = true, stdin = true, script = true, command = true,
+  args = true, env = true, cwd = true, timeout = true, stdin = true, script = true, command = true, inside = true,
 }
 
 -- Starts `<lua> <root>/rebuild.lua args…` and returns at once. Options: args (list; any bytes but NUL), env (changes;
 -- false removes), cwd (default: a fresh folder), stdin (text), script (another Lua file than rebuild.lua), or
--- command (a list, in place of interpreter and script).
+-- command (a list, in place of interpreter and script), inside (a namespace to run in).
 -- The returned run has pid, :signal(name), :wait(seconds), :wait_for(pattern, seconds), :output_so_far().
 function harness.spawn(options)
   for name in pairs(options) do assert(known_options[name], "harness: unknown option " .. tostring(name)) end
-  local command = {}
+  local cwd = options.cwd or harness.tempdir()
+  local command = options.inside and options.inside:words(cwd) or {}
   for _, word in ipairs(options.command or interpreter()) do command[#command + 1] = word end
   if not options.command then command[#command + 1] = options.script or harness.root .. "/rebuild.lua" end
   for _, word in ipairs(options.args or {}) do command[#command + 1] = word end
@@ -156,7 +157,7 @@ function harness.spawn(options)
     stdin = dir .. "/stdin"
     process.write(stdin, options.stdin)
   end
-  run.cwd = options.cwd or harness.tempdir()
+  run.cwd = cwd
   run.began = socket.gettime()
   run.child = process.spawn {
     command = command, env = options.env, cwd = run.cwd,

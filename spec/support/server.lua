@@ -23,6 +23,7 @@
 --   tls                      { cert = path, key = path, close_notify = false to leave out the farewell }
 --   unix                     path of a socket to listen on instead of a TCP port
 --   port                     (default: a free one)
+--   inside                   a namespace (spec/support/namespace.lua) to run in
 --   accept = false, backlog  connections wait in the kernel's queue, and beyond `backlog` get no answer to their SYN
 
 local socket = require("socket")
@@ -34,7 +35,7 @@ local POLL_SECONDS = 0.005
 
 local known_options = {
   dim = true, idle_close = true, requests_per_connection = true, early_answer = true, tls = true, unix = true,
-  port = true, accept = true, backlog = true,
+  port = true, accept = true, backlog = true, inside = true,
 }
 
 local server = {}
@@ -55,7 +56,8 @@ end
 local function launch(self)
   process.write(self.dir .. "/options.lua", "return " .. as_lua(self.options) .. "\n")
   os.remove(self.dir .. "/port")
-  local command = process.interpreter()
+  local command = self.inside and self.inside:words() or {}
+  for _, word in ipairs(process.interpreter()) do command[#command + 1] = word end
   command[#command + 1] = process.root .. "/spec/support/misbehave.lua"
   command[#command + 1] = self.dir
   self.child = process.spawn { command = command, stdin = "lifeline", stderr = self.dir .. "/stderr" }
@@ -81,6 +83,7 @@ function server.start(source, options)
     assert(known_options[name], "server.start: unknown option " .. tostring(name))
     self.options[name] = value
   end
+  self.inside, self.options.inside = self.options.inside, nil
   self.dir = process.tempdir()
   running[self] = true
   process.write(self.dir .. "/handler.lua", source)

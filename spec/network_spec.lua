@@ -1,0 +1,224 @@
+-- What a network may do to a run: the real command and a real server, on a network of their own that a spec breaks.
+local certificates = require "spec.support.certificates"
+local harness = require "spec.support.harness"
+local namespace = require "spec.support.namespace"
+local resolver = require "spec.support.resolver"
+local server = require "spec.support.server"
+local socket = require "socket"
+
+local CORRECTLY = "return function(request, reply) reply.sleep(0.02) reply.correctly() end"
+
+-- Waits on this network are long enough for what works, and short enough for what does not.
+local SHORT = { "--timeout", "0.3", "--connect-timeout", "0.3", "--retry-delay", "0.05" }
+
+local function images(n)
+  local names = {}
+  for i = 1, n do names[i] = string.format("%03d.jpg", i) end
+  return names
+end
+
+local function finish()
+  server.stop_all()
+  resolver.stop_all()
+  namespace.close_all()
+  harness.cleanup()
+end
+
+-- it(), in a fresh namespace that body is given; pending where there are none.
+local function staged(name, body)
+  it(name, function()
+    local space, why = namespace.new()
+    if not space then return pending(why) end
+    body(space)
+  end)
+end
+
+local function start(space, url, n, args, more)
+  local options = { inside = space, env = { LC_ALL = "C" }, args = { "--storage-path", harness.tree(images(n)), "--api-url", url } }
+  for _, list in ipairs { SHORT, args or {} } do
+    for _, argument in ipairs(list) do options.args[#options.args + 1] = argument end
+  end
+  for name, value in pairs(more or {}) do options[name] = value end
+  return harness.spawn(options)
+end
+
+local function counts(result)
+  local found = {}
+  for name, n in result.stderr:gmatch(" %- INFO %- ([%a ]+): (%d+)\n") do found[name] = tonumber(n) end
+  return found
+end
+
+-- All n images were indexed, none failed, and the server saw each of them embedded.
+local function whole(result, s, n)
+  assert.equal(0, result.code, result.output)
+  local told = counts(result)
+  assert.same({ n, n, 0, 0 }, { told["Total images"], told.Succeeded, told.Failed, told.Skipped }, result.output)
+  local embedded, ids = {}, 0
+  for _, request in ipairs(s:requests()) do
+    if request.method == "POST" then
+      if not embedded[request.id] then ids = ids + 1 end
+      embedded[request.id] = (embedded[request.id] or 0) + 1
+    end
+  end
+  assert.equal(n, ids)
+  assert.same({}, harness.list(result.cwd))
+  return embedded
+end
+
+-- The run ended with 3 and this cause in its one line of it; nothing was sent, nothing has failed, all is pending.
+local function out_of_reach(result, n, cause)
+  assert.equal(3, result.code, result.output)
+  local told = counts(result)
+  assert.same({ n, 0, 0, n }, { told["Total images"], told.Succeeded, told.Failed, told.Pending }, result.output)
+  local causes = {}
+  for line in result.stderr:gmatch("ERROR %- ([^\n]*)") do causes[#causes + 1] = line end
+  assert.equal(1, #causes, result.output)
+  assert.matches("^Backend out of reach %(http[^)]*%): .*" .. cause, causes[1])
+  assert.same({}, harness.list(result.cwd))
+end
+
+-- Waits until the server has seen so many embed requests.
+local function await(s, run, n)
+  while s:count("^POST ") < n do
+    assert(not run.child:ended(), "the command ended: " .. run:output_so_far())
+    socket.sleep(0.01)
+  end
+end
+
+describe("a network that fails in mid-run for a moment", function()
+  after_each(finish)
+
+  -- name, what is matched (%d is the server's port), its fate, whether each request has a connection of its own, and
+  -- whether what the server has seen is certain: a request that was lost may still arrive when the network is back
+  local faults = {
+    { "where every packet is lost (N10)", "tcp dport %d", "drop" },
+    { "where no new connection can be made: lost (N2)", "tcp dport %d tcp flags & (syn | ack) == syn", "drop", true, true },
+    { "where no new connection can be made: refused (N1)", "tcp dport %d tcp flags & (syn | ack) == syn", "reject with tcp reset", true, true },
+    { "where no new connection can be made: no route (N1)", "tcp dport %d tcp flags & (syn | ack) == syn",
+      "reject with icmpx type host-unreachable", true, true },
+    { "where answers are lost (N4)", "tcp sport %d", "drop", false, true },
+    { "where all but the first packets of an answer are lost (N7)", "tcp sport %d meta length > 1000", "drop", false, true },
+    { "where connections are reset under their requests (N3)", "tcp dport %d", "reject with tcp reset" },
+  }
+  for _, fault in ipairs(faults) do
+    staged(fault[1] .. " costs no image, and the run goes on by itself", function(space)
+      local s = server.start(CORRECTLY, { inside = space, requests_per_connection = fault[4] and 1 or nil })
+      local run = start(space, s.url, 40)
+      await(s, run, 10)
+      space:drop(fault[2]:format(s.port), fault[3])
+      socket.sleep(0.7)
+      space:heal()
+      local result = run:wait()
+      local embedded = whole(result, s, 40)
+      assert.is_true((counts(result).Retries or 0) > 0, result.output)
+      -- What landed while its answer was lost was looked up, and not embedded again.
+      if fault[5] then
+        for id, times in pairs(embedded) do assert.equal(1, times, id) end
+      end
+    end)
+  end
+
+  staged("as its interface is down (N10, N11) costs no image, and the run goes on by itself", function(space)
+    local s = server.start(CORRECTLY, { inside = space })
+    local run = start(space, s.url, 40)
+    await(s, run, 10)
+    space:shell("ip link set lo down")
+    run:wait_for("Backend is gone, pausing and probing")
+    space:shell("ip link set lo up")
+    local result = run:wait()
+    assert.matches("Backend is back, going on", result.stderr)
+    whole(result, s, 40)
+  end)
+end)
+
+describe("a network that is gone for good", function()
+  after_each(finish)
+
+  staged("in mid-run ends it with 3 after --down-timeout: the rest is pending, none has failed", function(space)
+    local s = server.start(CORRECTLY, { inside = space })
+    local run = start(space, s.url, 40, { "--down-timeout", "1" })
+    await(s, run, 10)
+    space:drop("tcp dport " .. s.port)
+    local result = run:wait()
+    local told = counts(result)
+    assert.same({ 3, 0, 40 }, { result.code, told.Failed, told.Succeeded + told.Pending }, result.output)
+    assert.is_true(told.Succeeded <= s:count("^POST "), result.output)
+    assert.same({}, harness.list(result.cwd))
+  end)
+
+  staged("from the start, in silence (N2), ends it with 3", function(space)
+    space:drop("tcp dport 8000")
+    out_of_reach(start(space, "http://127.0.0.1:8000", 3):wait(), 3, "timed out")
+  end)
+
+  staged("from the start, without a route, ends it with 3", function(space)
+    space:shell("ip route add unreachable 192.0.2.1")
+    out_of_reach(start(space, "http://192.0.2.1:8000", 3):wait(), 3, "192%.0%.2%.1")
+  end)
+
+  staged("in mid-handshake of TLS (N18) ends it with 3", function(space)
+    local s = server.start("return function() end, function(connection, reply) reply.sleep(60) end",
+      { inside = space, tls = certificates.make(harness.tempdir()).good })
+    out_of_reach(start(space, s.url, 3, { "--insecure" }):wait(), 3, "timed? ?out")
+    assert.equal(0, #s:requests())
+  end)
+end)
+
+describe("a poor network", function()
+  after_each(finish)
+
+  staged("that loses a sixth of all packets (N5) costs no image", function(space)
+    local s = server.start(CORRECTLY, { inside = space, dim = 64 })
+    space:drop("tcp dport " .. s.port .. " numgen random mod 100 < 15")
+    space:drop("tcp sport " .. s.port .. " numgen random mod 100 < 15")
+    whole(start(space, s.url, 20, { "--timeout", "20", "--connect-timeout", "10" }):wait(), s, 20)
+  end)
+
+  staged("that is slow (N6) is waited for while bytes move", function(space)
+    local s = server.start(CORRECTLY, { inside = space })
+    space:shell("tc qdisc add dev lo root tbf rate 2mbit burst 4k latency 5s")
+    local result = start(space, s.url, 5, { "--timeout", "20" }):wait()
+    for _, times in pairs(whole(result, s, 5)) do assert.equal(1, times) end
+    assert.is_nil(counts(result).Retries)
+  end)
+
+  staged("with fewer local ports than requests in flight (N23) costs no image", function(space)
+    space:shell("sysctl -q net.ipv4.ip_local_port_range='40000 40003'")
+    local s = server.start("return function(request, reply) reply.sleep(0.03) reply.correctly() end",
+      { inside = space, requests_per_connection = 1, port = 8000 })
+    local result = start(space, s.url, 20, { "--max-concurrent", "16" }):wait()
+    whole(result, s, 20)
+    assert.is_true((counts(result).Retries or 0) > 0, result.output)
+  end)
+end)
+
+describe("a name", function()
+  after_each(finish)
+
+  -- answer, what the line says
+  local failures = {
+    { "NXDOMAIN", "resolve host" }, { "SERVFAIL", "resolve host" }, { "", "Resolving timed out" },
+  }
+  for _, failure in ipairs(failures) do
+    staged("that the name server answers with " .. (failure[1] == "" and "silence (N13)" or failure[1] .. " (N12)") .. " ends the run with 3", function(space)
+      resolver.start(space, failure[1])
+      out_of_reach(start(space, "http://backend.example:8000", 3):wait(), 3, failure[2])
+    end)
+  end
+
+  staged("of several addresses, dead and of IPv6 some of them, leads to the one that lives (N14)", function(space)
+    resolver.start(space, "2001:db8:0:0:0:0:0:1 192.0.2.1 127.0.0.2 127.0.0.1")
+    space:shell("ip addr add 192.0.2.2/24 dev lo; ip addr add 2001:db8:0:0:0:0:0:2/64 dev lo nodad")
+    space:drop("ip daddr 192.0.2.1")
+    local s = server.start(CORRECTLY, { inside = space })
+    local url = "http://backend.example:" .. s.port
+    whole(start(space, url, 20, { "--connect-timeout", "3" }):wait(), s, 20)
+  end)
+
+  staged("is asked for once, however many requests wait for it (N16)", function(space)
+    local names = resolver.start(space, "127.0.0.1")
+    local s = server.start(CORRECTLY, { inside = space, requests_per_connection = 1 })
+    whole(start(space, "http://backend.example:" .. s.port, 100, { "--max-concurrent", "64" }):wait(), s, 100)
+    assert.equal(2, names:questions()) -- an A and an AAAA
+  end)
+end)
