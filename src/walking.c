@@ -35,7 +35,8 @@ int rv_engine_walk(lua_State *L)
     }
     int error = errno;
     lua_pushnil(L);
-    lua_pushstring(L, strerror(error));
+    /* Nothing else here gives EAGAIN, whose own words would be taken for the folder's fault. */
+    lua_pushstring(L, error == EAGAIN ? "no thread can be started" : strerror(error));
     lua_pushinteger(L, error);
     return 3;
 }

@@ -1,0 +1,129 @@
+-- What an operating system may do to a run's process: stop it, starve it, give it few descriptors, threads or stack.
+local harness = require "spec.support.harness"
+local process = require "spec.support.process"
+local server = require "spec.support.server"
+local socket = require "socket"
+
+local N = 40
+
+local function images()
+  local names = {}
+  for i = 1, N do names[i] = string.format("%03d.jpg", i) end
+  return harness.tree(names)
+end
+
+-- The command's words behind those of another program that starts it, by a shell for its interpreter's own words.
+local function behind(...)
+  local words = { ... }
+  for _, word in ipairs { "sh", "-c", "exec " .. harness.lua_command() .. ' "$@"', "sh", harness.root .. "/rebuild.lua" } do
+    words[#words + 1] = word
+  end
+  return words
+end
+
+local s
+local function start(args, options)
+  options = options or {}
+  options.args = { "--storage-path", images(), "--api-url", s.url, "--retry-delay", "0.05" }
+  for _, argument in ipairs(args or {}) do options.args[#options.args + 1] = argument end
+  options.env = { LC_ALL = "C" }
+  return harness.spawn(options)
+end
+
+local function count(result, name) return tonumber(result.stderr:match(" %- INFO %- " .. name .. ": (%d+)\n")) end
+
+local function whole(result)
+  assert.same({ 0, N, 0 }, { result.code, count(result, "Succeeded"), count(result, "Failed") }, result.output)
+  assert.same({}, harness.list(result.cwd))
+end
+
+local function await(run, n)
+  while s:count("^POST ") < n do
+    assert(not run.child:ended(), run:output_so_far())
+    socket.sleep(0.005)
+  end
+end
+
+local function finish()
+  server.stop_all()
+  harness.cleanup()
+end
+
+describe("a process that is stopped", function()
+  before_each(function() s = server.start "return function(request, reply) reply.sleep(0.02) reply.correctly() end" end)
+  after_each(finish)
+
+  it("for longer than all its timeouts (H3) goes on, and no image fails for it", function()
+    local run = start { "--timeout", "0.3", "--connect-timeout", "0.3", "--down-timeout", "0.5" }
+    await(run, 10)
+    run:signal("STOP")
+    socket.sleep(1)
+    run:signal("CONT")
+    whole(run:wait())
+  end)
+
+  it("again and again for less than its timeouts (H11) takes nothing for a timeout", function()
+    local run = start { "--timeout", "2" }
+    for _ = 1, 20 do
+      if run.child:ended() then break end
+      run:signal("STOP")
+      socket.sleep(0.045)
+      run:signal("CONT")
+      socket.sleep(0.005)
+    end
+    local result = run:wait()
+    whole(result)
+    assert.is_nil(count(result, "Retries"))
+  end)
+end)
+
+describe("a process with little", function()
+  before_each(function() s = server.start "return function(request, reply) reply.sleep(0.05) reply.correctly() end" end)
+  after_each(finish)
+
+  it("room for descriptors (N24, F26) indexes every image with those that there are", function()
+    whole(start({ "--max-concurrent", "64" }, { command = behind("prlimit", "--nofile=24") }):wait())
+  end)
+
+  it("stack for its threads (H13) works as ever", function()
+    whole(start({}, { command = behind("prlimit", "--stack=65536") }):wait())
+  end)
+
+  -- A user of whom nothing else runs, as root has no limit of processes.
+  local user = 50000 + process.own_pid % 10000
+  for threads, lines in ipairs { "revec: engine: no thread can be started\n", "revec: %-%-storage%-path: [^\n]*: no thread can be started\n" } do
+    it("right to start threads (H13) says so in one line: " .. threads - 1 .. " of 2", function()
+      local uid = os.execute("test $(id -u) = 0")
+      if uid ~= true and uid ~= 0 then return pending("only root may run the command as another user") end
+      local dir = harness.tempdir()
+      os.execute("chmod 777 '" .. dir .. "'")
+      local storage = harness.tree { "a.jpg" }
+      os.execute("chmod 755 '" .. storage .. "'")
+      local result = harness.run {
+        command = behind("setpriv", "--reuid=" .. user, "--regid=" .. user, "--clear-groups", "prlimit", "--nproc=" .. threads),
+        args = { "--storage-path", storage, "--api-url", s.url, "--failed-dir", dir }, env = { LC_ALL = "C" },
+      }
+      assert.equal(2, result.code, result.output)
+      assert.matches("^" .. lines .. "$", result.output)
+      assert.same({ 0, {} }, { #s:requests(), harness.list(dir) })
+    end)
+  end
+end)
+
+describe("a process without standard streams", function()
+  after_each(finish)
+
+  for _, closed in ipairs { "2>&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-", "2>/dev/full" } do
+    it("(" .. closed .. ", I15) does its work, and record and exit code tell of it", function()
+      s = server.start [[return function(request, reply)
+        if request.id == "007" then return reply.json(400, '{"detail":"bad image"}') end
+        reply.correctly()
+      end]]
+      local result = start({}, { command = { "sh", "-c", "exec " .. harness.lua_command() .. ' "$@" ' .. closed, "sh", harness.root .. "/rebuild.lua" } }):wait()
+      assert.equal(1, result.code)
+      local record = harness.records(result.cwd)
+      assert.same({ 1, 1, "007", "bad image" }, { #harness.list(result.cwd), #record[1], record[1][1].id, record[1][1].error })
+      assert.equal(N - 1, s:count("^POST "))
+    end)
+  end
+end)
