@@ -120,7 +120,8 @@ function Record:close()
   local path, why = write_record(self.journal, self.dir, os.date("%Y%m%d_%H%M%S"))
   if why then
     self.journal:close()
-    return nil, string.format("%s; the failures are in %s", why, self.path)
+    -- Its folder may have gone away, journal and all.
+    return nil, core.stat(self.path) and string.format("%s; the failures are in %s", why, self.path) or why
   end
   os.remove(self.path)
   self.journal:close()
