@@ -51,6 +51,18 @@ describe("an answer to an embed request", function()
     { "that is not HTTP", "reply.raw('garbage\\r\\n\\r\\n') reply.close()", "bad_answer", "HTTP/0.9", 3 },
     { "404", [[reply.json(404, '{"detail":"图片不存在: x"}')]], "not_found", "^图片不存在: x$", 1 },
     { "422, as FastAPI says it", [[reply.json(422, '{"detail":[{"loc":["query","image_id"],"msg":"too long"},{"msg":"odd"}]}')]], "rejected", "^too long; odd$", 1 },
+    { "413 before the connection is reset", [[reply.raw('HTTP/1.1 413 X\r\nContent-Length: 99\r\n\r\n{"detail":"big"}') reply.reset()]], "rejected", "", 1 },
+    { "202, only accepted", [[reply.json(202, '{"status":"processing"}')]], "backend_error", "processing", 1 },
+    { "that has no body (205)", [[reply.raw('HTTP/1.1 205 X\r\nContent-Length: 0\r\n\r\n')]], "bad_answer", "^an empty answer$", 1 },
+    { "that says nothing is new (304)", [[reply.raw('HTTP/1.1 304 X\r\n\r\n')]], "bad_answer", "^an empty answer$", 1 },
+    { "of status 999", [[reply.raw('HTTP/1.1 999 X\r\nContent-Length: 20\r\n\r\n{"status":"success"}')]], "bad_answer", "success", 1 },
+    { "of status 000", [[reply.raw('HTTP/1.1 000 X\r\nContent-Length: 20\r\n\r\n{"status":"success"}')]], "bad_answer", "", 3 },
+    { "with a NUL among its headers", [[reply.raw('HTTP/1.1 200 OK\r\nA: b\0c\r\nContent-Length: 20\r\n\r\n{"status":"success"}') reply.close()]], "bad_answer", "", 1 },
+    { "packed though not asked for so", [[reply.send(200, {['Content-Encoding']='gzip'}, '\31\139\8\0\0\0\0\0\0\3')]], "bad_answer", "", 1 },
+    { "whose length is a lie (too long)", [[reply.raw('HTTP/1.1 200 OK\r\nContent-Length: 21\r\n\r\n{"status":"success"}') reply.close()]], "cut_short", "", 3 },
+    { "whose headers come too slowly", [[reply.drip('HTTP/1.1 200 OK\r\n\r\n', 0.05)]], "timeout", "timed out", 3, { "--timeout", "0.2" } },
+    { "whose body comes too slowly",
+      [[reply.raw('HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n') reply.drip('{"status":"success"}', 0.05)]], "timeout", "timed out", 3, { "--timeout", "0.2" } },
     { "400", [[reply.json(400, '{"detail":"bad id"}')]], "rejected", "^bad id$", 1 },
     { "larger than its cap", "reply.send(200, {}, '{\"a\":\"' .. ('x'):rep(2^20) .. '\"}')", "too_large", "^the answer is larger than 1 MB$", 1 },
     { "500", [[reply.json(500, '{"detail":"Internal Server Error"}')]], "backend_error", "^Internal Server Error$", 3 },
@@ -83,6 +95,44 @@ describe("an answer to an embed request", function()
     local result = against(embeds("if request.seen < 3 then return reply.cut(100 * request.seen, 'rst') end reply.embedding(request.id)"))
     ends_with(result, 0, { Succeeded = 3, Failed = 0, Retries = 6 })
     assert.equal(9, result.count("^POST "))
+  end)
+
+  -- What a lenient reader may take for good: success or not, the next answer on that connection is never mixed up with it.
+  local odd = {
+    { "of another content type", [[reply.send(200, {['Content-Type']='text/plain'}, reply.embedding_text(request.id))]] },
+    { "with more bytes than its length", [[local body = reply.embedding_text(request.id)
+      reply.raw('HTTP/1.1 200 OK\r\nContent-Length: ' .. #body .. '\r\n\r\n' .. body .. 'HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n')]] },
+    { "with a folded header", [[local body = reply.embedding_text(request.id)
+      reply.raw('HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: ' .. #body .. '\r\n\r\n' .. body)]] },
+    { "with a length beside its chunks", [[local body = reply.embedding_text(request.id)
+      reply.raw(('HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n'):format(#body, body))]] },
+    { "after interim answers", [[for _ = 1, 5 do reply.raw('HTTP/1.1 103 Early Hints\r\n\r\n') end reply.embedding(request.id)]] },
+  }
+  for _, case in ipairs(odd) do
+    it(case[1] .. " is taken as it is meant, and no other with it", function()
+      local result = against(embeds(case[2]), { "--max-concurrent", "1" }, { server = { dim = 8 } })
+      ends_with(result, 0, { Succeeded = 3, Failed = 0, Skipped = 0 })
+      assert.equal(3, result.count("^POST "))
+    end)
+  end
+
+  it("with two lengths is believed by neither", function()
+    local result = against(embeds [[if request.seen > 1 then return reply.embedding(request.id) end
+      reply.raw('HTTP/1.1 200 OK\r\nContent-Length: 20\r\nContent-Length: 40\r\n\r\n{"status":"success"}') reply.close()]])
+    ends_with(result, 0, { Succeeded = 3, Failed = 0, Retries = 3 })
+  end)
+
+  it("that comes after its timeout is taken for no other request's", function()
+    local result = against(embeds [[if request.id == 'a' and request.seen == 1 then
+        reply.sleep(0.3) return reply.json(400, '{"detail":"late"}')
+      end
+      reply.embedding(request.id)]], { "--max-concurrent", "1", "--timeout", "0.2" })
+    ends_with(result, 0, { Succeeded = 3, Failed = 0, Retries = 1 })
+    local late
+    for _, request in ipairs(result.requests) do
+      if late then assert.are_not.equal(late, request.connection) end
+      if request.method == "POST" and request.id == "a" and request.seen == 1 then late = request.connection end
+    end
   end)
 
   it("may be slow to arrive", function()
