@@ -306,3 +306,42 @@ describe("a file that vanishes in mid-run", function()
     assert.equal("not_found", harness.records(result.cwd)[1][1].kind)
   end)
 end)
+
+describe("an answer that breaks off after k bytes, for every k (N9),", function()
+  after_each(harness.cleanup)
+
+  -- How a reader is to know a body's end. What lacks but the very last line feed behind the last chunk lacks nothing.
+  local framings = {
+    { "a length", function(body) return "Content-Length: " .. #body .. "\r\n\r\n" .. body end },
+    { "chunks", function(body) return ("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r"):format(#body, body) end },
+    { "the connection's end", function(body) return "\r\n" .. body end },
+  }
+  -- What is asked, by which method, the answer, what to do with the other requests, and the outcome.
+  local questions = {
+    { "an embed request", "POST", '{"status":"success","message":"ok","data":[{"index":0,"embedding":[0.6,0.8],"dimension":2}]}',
+      "if request.method == 'GET' then return reply.not_indexed() end\n", "Succeeded" },
+    { "a look-up", "GET", '{"status":"success","data":{"id":"an image","vector":[0.60,0.80],"metadata":{"some":"thing"}}}',
+      "if not request.id then return reply.json(200, '{}') end\n", "Skipped" },
+  }
+  for _, question in ipairs(questions) do
+    for _, framing in ipairs(framings) do
+      it("and whose end " .. framing[1] .. " tells, is never taken for a whole one to " .. question[1], function()
+        local whole = "HTTP/1.1 200 OK\r\n" .. framing[2](question[3])
+        local names = {}
+        for k = 0, #whole - 1 do names[#names + 1] = string.format("%03d.jpg", k) end
+        local result = against(question[4] .. string.format([[local whole, body = %q, %q
+          if request.seen > 1 then return reply.json(200, body) end
+          reply.raw(whole:sub(1, tonumber(request.id)))
+          reply.close()]], whole, question[3]),
+          { "--max-concurrent", "20", "--retry-delay", "0.001" }, { names = names })
+        ends_with(result, 0, { [question[5]] = #names, Failed = 0 })
+        local asked = {}
+        for _, request in ipairs(result.requests) do
+          if request.method == question[2] and request.id then asked[request.id] = (asked[request.id] or 0) + 1 end
+        end
+        -- Each was asked for again, whatever k was.
+        for _, name in ipairs(names) do assert.is_true(asked[name:match("^%d+")] >= 2, name) end
+      end)
+    end
+  end
+end)

@@ -30,7 +30,7 @@ void rv_skim_begin(struct rv_skim *s, const struct rv_skim_wish *wish)
     rv_skim_free(s);
     s->wish = *wish;
     s->known = 0;
-    s->in_element = false;
+    s->in_element = s->to_the_end = false;
     s->state = RV_SKIM_START;
     s->last = 0;
     s->out_of_memory = false;
@@ -82,7 +82,7 @@ static void value_ends(struct rv_skim *s)
     s->state = RV_SKIM_AFTER_VALUE;
     if (s->in_element || s->field == FIELD_NONE)
         return;
-    if (++s->known == s->wish.field_count + (s->wish.list != NULL))
+    if (++s->known == s->wish.field_count + (s->wish.list != NULL) && !s->to_the_end)
         s->state = RV_SKIM_KNOWN;
 }
 
@@ -190,7 +190,7 @@ static void step(struct rv_skim *s, char c)
     switch (s->state) {
     case RV_SKIM_START:
         if (c == '{') {
-            s->state = s->wish.field_count || s->wish.list ? RV_SKIM_KEY_OR_END : RV_SKIM_KNOWN;
+            s->state = s->wish.field_count || s->wish.list || s->to_the_end ? RV_SKIM_KEY_OR_END : RV_SKIM_KNOWN;
             s->first = true;
         } else if (!is_space(c)) {
             s->state = RV_SKIM_BROKEN;

@@ -1,7 +1,7 @@
 /*
  * A skimmer for JSON objects: finds named top-level fields in a document that arrives in pieces and
  * stops as soon as it has them all. What lies behind (a vector, usually) is never looked at, but for
- * the document's last byte. One field may be a list of objects, of each of which one field is kept.
+ * the document's last byte, unless asked to. One field may be a list of objects, of each of which one field is kept.
  * It allocates only what it captures and never recurses.
  */
 #ifndef RV_SKIM_H
@@ -57,6 +57,7 @@ struct rv_skim {
     struct rv_skim_value element; /* of the element being read */
     bool list_seen, in_element;
     int known;
+    bool to_the_end; /* set after rv_skim_begin: nothing is passed over, as no length tells whether it was cut */
     enum rv_skim_state state;
     int field;      /* the value being read: a field's index, or negative (skim.c) */
     int depth;      /* brackets open inside a nested value */

@@ -39,6 +39,7 @@ struct rv_transfer {
     double retry_after;        /* seconds, of the answer so far */
     char date[64], until[64];  /* its Date, and a Retry-After that is a date */
     bool capped;
+    bool framed;        /* a length or chunks tell where the body ends, and so whether it was cut */
     bool headers_ended; /* with the empty line; libcurl takes a connection closed among them for a whole answer */
     char error[CURL_ERROR_SIZE];
     char head[MAX_HEAD];
@@ -52,6 +53,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
         t->capped = true;
         return 0;
     }
+    if (!t->body_bytes)
+        t->skim.to_the_end = !t->framed;
     t->body_bytes += len;
     size_t most = rv_is_accepted(&t->route->rules, t->status) ? MAX_GOOD_HEAD : MAX_HEAD;
     if (t->head_len < most) {
@@ -102,7 +105,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         long status = 0;
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         t->status = (int)status;
-        t->headers_ended = false;
+        t->headers_ended = t->framed = false;
         forget_waiting(t);
         return len;
     }
@@ -110,6 +113,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
     if (header_is(line, len, "Date", t->date, sizeof t->date))
         return len;
     char wait[sizeof t->until];
+    if (header_is(line, len, "Content-Length", wait, sizeof wait) || header_is(line, len, "Transfer-Encoding", wait, sizeof wait))
+        t->framed = true;
     if (header_is(line, len, "Retry-After", wait, sizeof wait)) {
         /* Of several the largest counts; a date can be told only once the Date header is known. */
         if (wait[0] >= '0' && wait[0] <= '9')
@@ -355,7 +360,8 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
         .status = t->status,
         .has_retry_after = *retry_after >= 0,
         .json_complete = rv_skim_complete(s),
-        .json_object = s->state != RV_SKIM_BROKEN && s->state != RV_SKIM_START,
+        /* A 200 without a length may have been cut before its first byte. */
+        .json_object = s->state != RV_SKIM_BROKEN && (s->state != RV_SKIM_START || (!t->framed && t->status == 200)),
         .list_missing = t->route->list && !s->list_seen,
         .said = t->route->field_count ? s->values[0].text : NULL,
         .body = t->head,
