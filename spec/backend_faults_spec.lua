@@ -141,6 +141,20 @@ describe("an answer to an embed request", function()
   end)
 end)
 
+describe("a backend that fails half of what it is asked", function()
+  after_each(harness.cleanup)
+
+  it("whatever its load, costs no image, and twice the requests (S33)", function()
+    local names = {}
+    for i = 1, 100 do names[i] = string.format("%03d.jpg", i) end
+    local result = against([[if math.random() < 0.5 then return reply.json(503, '{"detail":"later"}') end
+      reply.correctly()]], { "--max-retries", "30" }, { names = names, server = { dim = 8 } })
+    ends_with(result, 0, { Succeeded = 100, Failed = 0, Skipped = 0, Retries = #result.requests - 200 })
+    -- 400 are expected; a deviation of eight times the standard one, sqrt(400), is none of chance.
+    assert.is_true(#result.requests < 560, #result.requests)
+  end)
+end)
+
 describe("a throttled answer", function()
   after_each(harness.cleanup)
 

@@ -126,6 +126,15 @@ describe("record.repair", function()
     end
   end)
 
+  it("makes the record of what is whole in a journal that a power loss left with zeros or damage in it", function()
+    for _, damage in ipairs { ("\0"):rep(4096), ("\0"):rep(4096) .. "\n", (whole:gsub('"kind"', "kind")), whole:sub(20) } do
+      harness.write(dir .. "/failed_images_20240125_100130.77.journal", whole .. damage .. (damage:sub(-1) == "\n" and whole or ""))
+      local made = records.repair(dir)
+      assert.equal(damage:sub(-1) == "\n" and 2 or 1, #cjson.decode(harness.read(made[1])))
+      os.remove(made[1])
+    end
+  end)
+
   it("removes the journal of a killed run in which nothing had failed", function()
     harness.write(dir .. "/failed_images_20240125_100130.77.journal", "")
     assert.same({}, records.repair(dir))

@@ -48,6 +48,13 @@ describe("over TLS", function()
     assert.equal(2, run(serve(pem.self_signed), { "--insecure" }).succeeded)
   end)
 
+  it("an answer is whole by its length, though the connection ends without a farewell", function()
+    s = server.start(handler, { tls = { cert = pem.good.cert, key = pem.good.key, close_notify = false }, requests_per_connection = 1 })
+    local result = run((s.url:gsub("^http:", "https:")), { "--insecure" })
+    assert.same({ 0, 2 }, { result.code, result.succeeded }, result.output)
+    assert.is_nil(result.stderr:find("Retries", 1, true))
+  end)
+
   it("a handshake that is broken off is no attempt of any image", function()
     s = server.start(handler .. ", function(connection, reply) reply.close() end", { tls = pem.good })
     local result = run((s.url:gsub("^http:", "https:")), { "--insecure" })
@@ -90,6 +97,19 @@ describe("through a proxy", function()
     local result = run("http://backend.invalid", {}, { http_proxy = proxy.url })
     assert.equal(2, result.succeeded, result.output)
     assert.matches("INFO %- Using proxy: " .. proxy.url:gsub("%p", "%%%0"), result.stderr)
+  end)
+
+  it("that is not there, or that reaches nobody itself, ends the run with 3, with nothing failed", function()
+    local port = harness.free_port()
+    proxy:stop()
+    proxy = server.start "return function(request, reply) reply.send(502, {}, 'nobody there') end"
+    for _, case in ipairs { { "http://backend.invalid", "http://127.0.0.1:" .. port }, { "https://backend.invalid", proxy.url } } do
+      local result = run(case[1], { "--proxy", case[2], "--down-timeout", "1" })
+      assert.equal(3, result.code, result.output)
+      assert.matches("Backend out of reach %(http", result.stderr)
+      assert.matches("Failed: 0\n.*Pending: 2\n", result.stderr)
+    end
+    assert.matches("^CONNECT ", proxy:requests()[1].method .. " ")
   end)
 
   it("that wants a password we do not have denies us", function()
