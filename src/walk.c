@@ -258,7 +258,6 @@ enum rv_walk_result rv_walk_next(struct rv_walk *w, const char **path, size_t *l
         }
         pthread_mutex_unlock(&w->lock);
         if (!c && finished && w->out_of_memory) {
-            w->out_of_memory = false;
             *path = "";
             *len = 0;
             *error = ENOMEM;
@@ -270,11 +269,19 @@ enum rv_walk_result rv_walk_next(struct rv_walk *w, const char **path, size_t *l
         w->current = c;
         w->at = 0;
     }
-    const struct entry *e = &w->current->entries[w->at++];
+    const struct entry *e = &w->current->entries[w->at];
     *path = w->current->bytes + e->offset;
     *len = e->len;
     *error = e->error;
     return e->error ? RV_WALK_FOLDER : RV_WALK_IMAGE;
+}
+
+void rv_walk_pass(struct rv_walk *w)
+{
+    if (w->current && w->at < w->current->count)
+        w->at++;
+    else
+        w->out_of_memory = false;
 }
 
 uint64_t rv_walk_total(struct rv_walk *w, bool *known)

@@ -35,8 +35,12 @@ enum rv_walk_result {
 struct rv_walk *rv_walk_open(const char *root, const char *const *extensions, uint64_t limit,
                              const struct rv_notify *notify);
 
-/* The next entry; never blocks. *path (not NUL-terminated, *len bytes) is valid until the next call. */
+/* The next entry, the same again until rv_walk_pass; never blocks. *path (not NUL-terminated, *len bytes) is valid until the
+ * next call. */
 enum rv_walk_result rv_walk_next(struct rv_walk *w, const char **path, size_t *len, int *error);
+
+/* Goes on behind the image or folder that rv_walk_next gave, once it was told. */
+void rv_walk_pass(struct rv_walk *w);
 
 /* How many images there are, as far as counted; *known becomes true when that is all of them. */
 uint64_t rv_walk_total(struct rv_walk *w, bool *known);

@@ -61,19 +61,23 @@ static void push_stem(lua_State *L, const char *path, size_t len)
 
 int rv_engine_next(lua_State *L)
 {
+    struct rv_walk *w = check_walk(L);
     const char *path;
     size_t len;
     int error;
-    switch (rv_walk_next(check_walk(L), &path, &len, &error)) {
+    /* Passed only once it is pushed: an error for want of memory loses no image. */
+    switch (rv_walk_next(w, &path, &len, &error)) {
     case RV_WALK_IMAGE:
         lua_pushlstring(L, path, len);
         push_stem(L, path, len);
+        rv_walk_pass(w);
         return 2;
     case RV_WALK_FOLDER:
         lua_pushnil(L);
         lua_pushliteral(L, "folder");
         lua_pushlstring(L, path, len);
         lua_pushstring(L, strerror(error));
+        rv_walk_pass(w);
         return 4;
     case RV_WALK_WAIT:
         lua_pushnil(L);
