@@ -258,6 +258,8 @@ static void refill(struct rv_io *io, double now)
         if (probe) {
             io->probing = true;
             start(io, probe, now);
+        } else {
+            rv_host_give_up(&io->host, "out of memory");
         }
     }
     while (io->active < rv_host_limit(&io->host, now)) {
