@@ -197,12 +197,10 @@ static int engine_route(lua_State *L)
     r->max_retries = (int)rv_optint(L, 2, "max_retries", -1, 0, 1000);
     r->rules.wants_json = r->field_count > 0 || r->list || rv_optbool(L, 2, "json");
     r->rules.status_field = rv_optbool(L, 2, "status_field");
-    char **patterns = NULL;
-    r->rules.throttle_count = opt_strings(L, 2, "throttle", &patterns);
-    r->rules.throttle = (const char *const *)patterns;
-    patterns = NULL;
-    r->rules.denied_count = opt_strings(L, 2, "denied", &patterns);
-    r->rules.denied = (const char *const *)patterns;
+    r->rules.throttle_count = opt_strings(L, 2, "throttle", &r->throttle);
+    r->rules.throttle = (const char *const *)r->throttle;
+    r->rules.denied_count = opt_strings(L, 2, "denied", &r->denied);
+    r->rules.denied = (const char *const *)r->denied;
     lua_getfield(L, 2, "accept");
     if (!lua_isnil(L, -1)) {
         if (!lua_istable(L, -1))
@@ -351,10 +349,13 @@ static int engine_poll(lua_State *L)
     lua_getuservalue(L, 1);
     lua_newtable(L);
     int n = 0;
-    /* An event leaves the list only once it is a table: an error in between loses none. */
-    for (struct rv_request *r; n < most && (r = e->events);) {
+    for (const struct rv_request *r = e->events; n < most && r; r = r->next) {
         push_event(L, r, 2);
         lua_rawseti(L, 3, ++n);
+    }
+    /* Events leave the list only once all are told: an error before loses none, and nothing from here on raises. */
+    while (n-- > 0) {
+        struct rv_request *r = e->events;
         if (r->type == RV_EVENT_DONE) {
             lua_pushnil(L);
             lua_rawseti(L, 2, r->item);

@@ -28,6 +28,7 @@ struct rv_route {
     char *list, *list_field; /* and of each object in the array that field list is, its field list_field; NULL: none */
     size_t max_bytes;
     int max_retries; /* instead of the policy's; negative: the policy's */
+    char **throttle, **denied; /* what the rules borrow, NULL-ended */
     struct rv_rules rules;
 };
 

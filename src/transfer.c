@@ -148,10 +148,10 @@ static int on_send(void *arg, char *ip, char *local_ip, int port, int local_port
 /* Sets one option of the user's; false, with its name in *error, when this libcurl refuses it. */
 static bool set(CURL *easy, CURLoption option, const char *value, const char *name, const char **error)
 {
-    if (!value || curl_easy_setopt(easy, option, value) == CURLE_OK)
-        return true;
-    *error = name;
-    return false;
+    CURLcode code = value ? curl_easy_setopt(easy, option, value) : CURLE_OK;
+    if (code != CURLE_OK)
+        *error = code == CURLE_OUT_OF_MEMORY ? "out of memory" : name;
+    return code == CURLE_OK;
 }
 
 static bool set_up(struct rv_transfer *t, const char **error)
@@ -425,8 +425,8 @@ void rv_route_free(struct rv_route *r)
     free(r->list);
     free(r->list_field);
     free((void *)r->rules.accepted);
-    free_strings((char **)r->rules.throttle);
-    free_strings((char **)r->rules.denied);
+    free_strings(r->throttle);
+    free_strings(r->denied);
     free(r);
 }
 
