@@ -59,11 +59,19 @@ $(BUILD)/$(1)/obj/internals.o: spec/support/internals.c $(wildcard src/*.h) Make
 $(BUILD)/$(1)/revec/internals.so: $(BUILD)/$(1)/obj/internals.o $(BUILD)/$(1)/obj/compat.o $(OBJECTS)
 	@mkdir -p $$(@D)
 	$$(CC) -o $$@ $$^ $$(ALL_LDFLAGS) $$(LIBS)
+# The core whose every call for memory, a descriptor or a thread can be made to fail.
+$(BUILD)/$(1)/obj/failing.o: spec/support/failing.c $(wildcard src/*.h) Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) -Isrc -I$(or $(LUA_INCDIR),$(call include_of,$(1))) -c -o $$@ $$<
+$(BUILD)/$(1)/revec/failing.so: $(BUILD)/$(1)/obj/failing.o $(LUA_SOURCES:src/%.c=$(BUILD)/$(1)/obj/%.o) $(OBJECTS)
+	@mkdir -p $$(@D)
+	$$(CC) -o $$@ $$^ $(FAILING:%=-Wl,--wrap=%) $$(ALL_LDFLAGS) $$(LIBS)
 endef
+FAILING := malloc calloc realloc strdup free open openat fcntl pipe2 opendir fdopendir pthread_create curl_global_init
 $(foreach v,$(ABIS),$(eval $(call core_rules,$(v))))
 
 .PHONY: internals
-internals: $(ABIS:%=$(BUILD)/%/revec/internals.so)
+internals: $(ABIS:%=$(BUILD)/%/revec/internals.so) $(ABIS:%=$(BUILD)/%/revec/failing.so)
 
 # ---- what is needed, installed where it is missing (Debian) ----
 
