@@ -26,7 +26,7 @@ endif
 CORES := $(ABIS:%=$(BUILD)/%/revec/core.so)
 
 # What knows Lua is built once for each of its versions, the rest once.
-LUA_SOURCES := src/core.c src/engine.c src/walking.c src/system.c src/strings.c src/compat.c
+LUA_SOURCES := src/core.c src/engine.c src/content.c src/walking.c src/system.c src/strings.c src/compat.c
 SOURCES := $(filter-out $(LUA_SOURCES),$(wildcard src/*.c))
 OBJECTS := $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
 

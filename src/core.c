@@ -1,4 +1,5 @@
 /* revec.core: the C side of revec as a Lua module. The reference of its functions is doc/core.md. */
+#include "content.h"
 #include "core.h"
 #include "idset.h"
 
@@ -100,6 +101,7 @@ int luaopen_revec_core(lua_State *L)
     lua_setfield(L, -2, "libcurl");
     open_idsets(L);
     rv_open_engine(L);
+    rv_open_content(L);
     rv_open_system(L);
     rv_open_text(L);
     return 1;

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "clock.h"
+#include "content.h"
 #include "engine.h"
 
 #include <errno.h>
@@ -190,6 +191,9 @@ static int engine_route(lua_State *L)
     r->field_count = opt_strings(L, 2, "fields", &r->fields);
     if (r->field_count > 8)
         return luaL_error(L, "fields: at most 8 names, got %d", r->field_count);
+    opt_copy(L, 2, "vectors", &r->vectors);
+    opt_copy(L, 2, "vector_index", &r->vector_index);
+    r->whole = rv_optbool(L, 2, "whole");
     opt_copy(L, 2, "list", &r->list);
     opt_copy(L, 2, "list_field", &r->list_field);
     if (!r->list != !r->list_field)
@@ -256,12 +260,19 @@ static int engine_submit(lua_State *L)
         ask_route = e->routes[rv_checkint(L, 6, "ask_route", 1, e->route_count) - 1];
         ask_url = check_url(L, 7);
     }
+    bool sends = !lua_isnoneornil(L, 8);
+    if (sends)
+        rv_check_body(L, 8);
     int item = next_item(L, e);
     lua_getuservalue(L, 1);
     lua_pushvalue(L, 4);
     lua_rawseti(L, -2, item);
     struct rv_request *r = need(L, rv_request_new(e->routes[route - 1], url, ask_route, ask_url, item));
     r->urgent = urgent;
+    if (sends && !rv_copy_body(L, 8, &r->content)) {
+        rv_request_free(r);
+        need(L, NULL);
+    }
     if (e->free_count)
         e->free_count--;
     else
@@ -324,7 +335,12 @@ static void push_event(lua_State *L, const struct rv_request *r, int items)
         const char *kind = rv_kind_name(r->kind);
         set_text(L, "kind", kind, strlen(kind));
         set_text(L, "message", r->message, r->message ? strlen(r->message) : 0);
-        set_text(L, "body", r->body, r->body_len);
+    }
+    set_text(L, "body", r->body, r->body_len);
+    if (r->vectors.count) {
+        rv_push_vectors(L, &r->vectors);
+        lua_setfield(L, -2, "vectors");
+        set_text(L, "vector_error", r->vectors.why, r->vectors.why ? strlen(r->vectors.why) : 0);
     }
     if (r->route->list && r->kind == RV_OK && !r->landed)
         push_list(L, &r->list);

@@ -148,7 +148,9 @@ static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_a
         policy.max_retries = r->route->max_retries;
     struct rv_decision d = rv_decide(&policy, r->kind, r->status, *counted, r->tries, io->host.throttles,
                                      retry_after, rv_random());
-    if (r->status || r->kind == RV_BAD_ANSWER || r->kind == RV_TOO_LARGE)
+    if (r->kind == RV_UNREADABLE_FILE)
+        ; /* says nothing of the host */
+    else if (r->status || r->kind == RV_BAD_ANSWER || r->kind == RV_TOO_LARGE)
         rv_host_answered(&io->host, now, r->sent_at, d.holds, d.delay, retry_after > 0, why);
     else
         rv_host_silent(&io->host, now, why);
@@ -186,7 +188,13 @@ static void start(struct rv_io *io, struct rv_request *r, double now)
     const char *error = "out of memory";
     struct rv_transfer *t = io->idle_count ? io->idle[--io->idle_count]
                                            : rv_transfer_new(&io->settings, &io->host.connected, &error);
-    if (t && rv_transfer_begin(t, r) && !curl_multi_add_handle(io->multi, rv_transfer_easy(t))) {
+    enum rv_begun begun = t ? rv_transfer_begin(t, r) : RV_NOT_BEGUN;
+    if (begun == RV_FILE_UNREADABLE) {
+        io->idle[io->idle_count++] = t;
+        done(io, r);
+        return;
+    }
+    if (begun == RV_BEGUN && !curl_multi_add_handle(io->multi, rv_transfer_easy(t))) {
         r->sent_at = now;
         io->busy[io->active++] = t;
         rv_host_sending(&io->host, now);

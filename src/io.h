@@ -12,6 +12,7 @@
 #define RV_IO_H
 
 #include "notify.h"
+#include "body.h"
 #include "retry.h"
 #include "skim.h"
 
@@ -26,6 +27,8 @@ struct rv_route {
     char **fields;  /* top-level fields kept of a good answer; field_count of them */
     int field_count;
     char *list, *list_field; /* and of each object in the array that field list is, its field list_field; NULL: none */
+    char *vectors, *vector_index; /* paths of an answer's vectors and of their order (vector.h); NULL: none */
+    bool whole; /* a good answer's body is kept, too */
     size_t max_bytes;
     int max_retries; /* instead of the policy's; negative: the policy's */
     char **throttle, **denied; /* what the rules borrow, NULL-ended */
@@ -54,6 +57,7 @@ struct rv_request {
      * 2xx says yes, an accepted status no. NULL: it is just sent again. */
     const struct rv_route *ask_route;
     const char *ask_url;
+    struct rv_body content; /* what it sends; empty: nothing */
     int item;        /* the owner's number for it */
     bool urgent;     /* goes before those that are not */
     enum rv_event_type type;
@@ -70,11 +74,12 @@ struct rv_request {
     double due;      /* when WAITING: rv_now() to be tried again */
     double delay;    /* of a RETRY event: seconds until then */
     char *message;   /* why it failed, as libcurl says it; NULL when a status says it */
-    char *body;      /* a failure's body, its beginning; NULL when there was none */
+    char *body;      /* a failure's body, its beginning, or a good answer's that is kept; NULL when there was none */
     size_t body_len;
     char **values;   /* per field of the route: decoded text or raw JSON, NULL when not seen */
     size_t *value_lens;
     struct rv_skim_list list;
+    struct rv_vectors vectors;
     char url[];
 };
 
@@ -107,6 +112,7 @@ struct rv_io *rv_io_start(struct rv_settings *settings, const struct rv_notify *
 struct rv_request *rv_request_new(const struct rv_route *route, const char *url, const struct rv_route *ask_route,
                                   const char *ask_url, int item);
 void rv_request_free(struct rv_request *r);
+void rv_request_forget(struct rv_request *r); /* what its last attempt left */
 
 /* Hands a request over. Never blocks for long. After drain or when DOWN it comes back as pending. */
 void rv_io_submit(struct rv_io *io, struct rv_request *r);

@@ -10,7 +10,8 @@ const char *rv_kind_name(enum rv_kind kind)
 {
     static const char *const names[RV_KINDS] = {
         "ok",         "unreachable",   "tls",    "timeout",   "cut_short", "rate_limited", "overloaded",
-        "backend_error", "denied", "not_found", "rejected", "bad_answer", "too_large", "pending",
+        "backend_error", "denied", "not_found", "rejected", "bad_answer", "too_large", "unreadable_file",
+        "pending",
     };
     return names[kind];
 }

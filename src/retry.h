@@ -25,6 +25,7 @@ enum rv_kind {
     RV_REJECTED,      /* other 4xx */
     RV_BAD_ANSWER,    /* not the answer that the protocol promises: HTML, 3xx, no JSON, no status */
     RV_TOO_LARGE,     /* the answer is larger than its cap */
+    RV_UNREADABLE_FILE, /* a file of the request's body; nothing of the host's doing */
     RV_PENDING,       /* not tried to its end: the engine was drained or closed, or the backend is down */
     RV_KINDS
 };

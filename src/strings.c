@@ -47,17 +47,10 @@ static int str_escape(lua_State *L)
 /* core.base64(s): RFC 4648, with padding. */
 static int str_base64(lua_State *L)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t len;
-    const unsigned char *s = (const unsigned char *)luaL_checklstring(L, 1, &len);
-    char *out = scratch(L, (len + 2) / 3 * 4), *p = out;
-    for (size_t i = 0; i < len; i += 3) {
-        size_t n = len - i < 3 ? len - i : 3;
-        unsigned bits = (unsigned)s[i] << 16 | (n > 1 ? (unsigned)s[i + 1] << 8 : 0) | (n > 2 ? s[i + 2] : 0u);
-        for (size_t k = 0; k < 4; k++)
-            *p++ = k <= n ? digits[bits >> (18 - 6 * k) & 63] : '=';
-    }
-    lua_pushlstring(L, out, (size_t)(p - out));
+    const char *s = luaL_checklstring(L, 1, &len);
+    char *out = scratch(L, (len + 2) / 3 * 4);
+    lua_pushlstring(L, out, rv_base64(s, len, out));
     return 1;
 }
 

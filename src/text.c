@@ -54,3 +54,17 @@ int rv_width(uint32_t c)
         return 0;
     return in(c, wide, sizeof wide / sizeof *wide) ? 2 : 1;
 }
+
+size_t rv_base64(const char *bytes, size_t len, char *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *s = (const unsigned char *)bytes;
+    char *p = out;
+    for (size_t i = 0; i < len; i += 3) {
+        size_t n = len - i < 3 ? len - i : 3;
+        unsigned bits = (unsigned)s[i] << 16 | (n > 1 ? (unsigned)s[i + 1] << 8 : 0) | (n > 2 ? s[i + 2] : 0u);
+        for (size_t k = 0; k < 4; k++)
+            *p++ = k <= n ? digits[bits >> (18 - 6 * k) & 63] : '=';
+    }
+    return (size_t)(p - out);
+}

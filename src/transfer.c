@@ -33,6 +33,10 @@ struct rv_transfer {
     struct curl_slist *headers;
     struct rv_request *request;
     struct rv_skim skim;
+    struct rv_reader reader;
+    bool sends_body;       /* the handle is set up for one */
+    char *whole;           /* the answer's body, where the route wants it; body_bytes of it */
+    size_t whole_room;
     int status;
     int sends;
     size_t header_bytes, body_bytes, head_len;
@@ -45,6 +49,51 @@ struct rv_transfer {
     char head[MAX_HEAD];
 };
 
+static bool keeps_whole(const struct rv_transfer *t)
+{
+    return (t->route->whole || t->route->vectors) && !t->request->asking && rv_is_accepted(&t->route->rules, t->status);
+}
+
+static bool keep_whole(struct rv_transfer *t, const char *bytes, size_t len)
+{
+    if (t->whole_room - t->body_bytes < len) {
+        size_t room = 2 * t->whole_room + len;
+        char *whole = realloc(t->whole, room);
+        if (!whole) {
+            t->skim.out_of_memory = true;
+            return false;
+        }
+        t->whole = whole;
+        t->whole_room = room;
+    }
+    memcpy(t->whole + t->body_bytes, bytes, len);
+    return true;
+}
+
+static void forget_whole(struct rv_transfer *t)
+{
+    free(t->whole);
+    t->whole = NULL;
+    t->whole_room = 0;
+}
+
+static size_t on_read(char *out, size_t size, size_t n, void *arg)
+{
+    struct rv_transfer *t = arg;
+    long len = rv_reader_read(&t->reader, out, size * n);
+    return len < 0 ? CURL_READFUNC_ABORT : (size_t)len;
+}
+
+/* For libcurl's own re-send: the body again from its beginning. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+    struct rv_transfer *t = arg;
+    if (offset || origin != SEEK_SET)
+        return CURL_SEEKFUNC_FAIL;
+    rv_reader_rewind(&t->reader);
+    return CURL_SEEKFUNC_OK;
+}
+
 static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
 {
     struct rv_transfer *t = arg;
@@ -55,6 +104,8 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
     }
     if (!t->body_bytes)
         t->skim.to_the_end = !t->framed;
+    if (keeps_whole(t) && !keep_whole(t, bytes, len))
+        return 0;
     t->body_bytes += len;
     size_t most = rv_is_accepted(&t->route->rules, t->status) ? MAX_GOOD_HEAD : MAX_HEAD;
     if (t->head_len < most) {
@@ -182,6 +233,10 @@ static bool set_up(struct rv_transfer *t, const char **error)
     curl_easy_setopt(e, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_send);
     curl_easy_setopt(e, CURLOPT_PREREQDATA, t);
+    curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(e, CURLOPT_READDATA, t);
+    curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
+    curl_easy_setopt(e, CURLOPT_SEEKDATA, t);
     t->route = NULL;
     return set(e, CURLOPT_USERAGENT, s->user_agent, "user_agent", error) && set(e, CURLOPT_CAINFO, s->cacert, "cacert", error)
         && set(e, CURLOPT_SSLCERT, s->cert, "cert", error) && set(e, CURLOPT_SSLKEY, s->key, "key", error)
@@ -210,6 +265,8 @@ void rv_transfer_free(struct rv_transfer *t)
     curl_easy_cleanup(t->easy);
     curl_slist_free_all(t->headers);
     rv_skim_free(&t->skim);
+    rv_reader_close(&t->reader);
+    free(t->whole);
     free(t);
 }
 
@@ -222,6 +279,13 @@ static bool add_headers(struct curl_slist **list, char *const *headers)
         *list = longer;
     }
     return true;
+}
+
+static void set_body(struct rv_transfer *t, int64_t size, bool sends)
+{
+    curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, sends ? NULL : "");
+    curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size);
+    t->sends_body = sends;
 }
 
 static bool set_route(struct rv_transfer *t, const struct rv_route *route)
@@ -240,8 +304,7 @@ static bool set_route(struct rv_transfer *t, const struct rv_route *route)
     curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
     if (!get) {
         curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
-        curl_easy_setopt(t->easy, CURLOPT_POSTFIELDS, "");
-        curl_easy_setopt(t->easy, CURLOPT_POSTFIELDSIZE, 0L);
+        set_body(t, 0, false);
     }
     bool custom = !get && strcmp(route->method, "POST");
     if (curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, custom ? route->method : NULL))
@@ -250,14 +313,24 @@ static bool set_route(struct rv_transfer *t, const struct rv_route *route)
     return true;
 }
 
-bool rv_transfer_begin(struct rv_transfer *t, struct rv_request *request)
+enum rv_begun rv_transfer_begin(struct rv_transfer *t, struct rv_request *request)
 {
+    int64_t size = 0;
+    bool sends = request->content.count && !request->asking;
+    if (sends && (size = rv_reader_open(&t->reader, &request->content)) < 0) {
+        rv_request_forget(request);
+        request->kind = RV_UNREADABLE_FILE;
+        request->status = 0;
+        request->message = strdup(t->reader.error);
+        rv_reader_close(&t->reader);
+        return RV_FILE_UNREADABLE;
+    }
     /* Before 8.17 libcurl counts re-sends over the handle's life and gives up falsely at the fifth. */
     if (t->sends > 1) {
         const char *error;
         curl_easy_reset(t->easy);
         if (!set_up(t, &error))
-            return false;
+            return RV_NOT_BEGUN;
     }
     t->request = request;
     t->status = t->sends = 0;
@@ -267,10 +340,13 @@ bool rv_transfer_begin(struct rv_transfer *t, struct rv_request *request)
     t->capped = t->headers_ended = false;
     const struct rv_route *route = request->asking ? request->ask_route : request->route;
     if (t->route != route && !set_route(t, route))
-        return false;
+        return RV_NOT_BEGUN;
+    if (sends || t->sends_body)
+        set_body(t, size, sends);
     struct rv_skim_wish wish = {(const char *const *)t->route->fields, t->route->field_count, t->route->list, t->route->list_field};
     rv_skim_begin(&t->skim, &wish);
-    return curl_easy_setopt(t->easy, CURLOPT_URL, request->asking ? request->ask_url : (const char *)request->url) == CURLE_OK;
+    const char *url = request->asking ? request->ask_url : request->url;
+    return curl_easy_setopt(t->easy, CURLOPT_URL, url) == CURLE_OK ? RV_BEGUN : RV_NOT_BEGUN;
 }
 
 CURL *rv_transfer_easy(struct rv_transfer *t)
@@ -335,25 +411,28 @@ static bool keep_values(struct rv_transfer *t)
     return true;
 }
 
-static void forget_outcome(struct rv_request *r)
+/* Keeps a good answer's vectors and body as the route wants them; NULL, or why the answer is bad after all. */
+static const char *keep_answer(struct rv_transfer *t)
 {
-    for (int i = 0; r->values && i < r->route->field_count; i++)
-        free(r->values[i]);
-    free(r->values);
-    free(r->message);
-    free(r->body);
-    free(r->list.bytes);
-    r->list = (struct rv_skim_list){0};
-    r->values = NULL;
-    r->message = r->body = NULL;
-    r->body_len = 0;
+    struct rv_request *r = t->request;
+    const char *why = NULL;
+    if (t->route->vectors && t->status < 300)
+        why = rv_vectors_find(&r->vectors, t->whole, t->body_bytes, t->route->vectors, t->route->vector_index);
+    if (why) {
+        r->kind = RV_BAD_ANSWER;
+    } else if (t->route->whole) {
+        r->body = t->whole;
+        r->body_len = t->body_bytes;
+        t->whole = NULL;
+    }
+    return why;
 }
 
 void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
 {
     struct rv_request *r = t->request;
     struct rv_skim *s = &t->skim;
-    forget_outcome(r);
+    rv_request_forget(r);
     *retry_after = asked_to_wait(t);
     struct rv_answer answer = {
         .transport = transport(t, code),
@@ -369,72 +448,23 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
     };
     r->status = t->status;
     r->kind = rv_classify(&t->route->rules, &answer);
-    bool short_of_memory = s->out_of_memory || !keep_values(t);
-    if (short_of_memory)
-        r->kind = RV_CUT_SHORT;
+    const char *why = NULL;
+    if (s->out_of_memory || !keep_values(t))
+        r->kind = RV_CUT_SHORT, why = "out of memory";
+    else if (t->reader.error[0])
+        r->kind = RV_UNREADABLE_FILE, why = t->reader.error;
+    else if (r->kind == RV_OK && keeps_whole(t))
+        why = keep_answer(t);
+    else if (r->kind != RV_OK && code != CURLE_OK && !t->capped)
+        why = t->error[0] ? t->error : curl_easy_strerror(code);
+    if (why)
+        r->message = strdup(why);
+    rv_reader_close(&t->reader);
+    forget_whole(t);
     if (r->kind == RV_OK)
         return;
-    if (short_of_memory)
-        r->message = strdup("out of memory");
-    else if (code != CURLE_OK && !t->capped)
-        r->message = strdup(t->error[0] ? t->error : curl_easy_strerror(code));
     if (t->head_len && (r->body = malloc(t->head_len))) {
         memcpy(r->body, t->head, t->head_len);
         r->body_len = t->head_len;
     }
-}
-
-struct rv_request *rv_request_new(const struct rv_route *route, const char *url, const struct rv_route *ask_route,
-                                  const char *ask_url, int item)
-{
-    size_t len = strlen(url) + 1, ask_len = ask_url ? strlen(ask_url) + 1 : 0;
-    struct rv_request *r = calloc(1, sizeof *r + len + ask_len);
-    if (!r)
-        return NULL;
-    r->route = route;
-    r->item = item;
-    memcpy(r->url, url, len);
-    if (ask_url) {
-        r->ask_route = ask_route;
-        r->ask_url = memcpy(r->url + len, ask_url, ask_len);
-    }
-    return r;
-}
-
-void rv_request_free(struct rv_request *r)
-{
-    if (r)
-        forget_outcome(r);
-    free(r);
-}
-
-static void free_strings(char **list)
-{
-    for (char **s = list; s && *s; s++)
-        free(*s);
-    free(list);
-}
-
-void rv_route_free(struct rv_route *r)
-{
-    if (!r)
-        return;
-    free(r->method);
-    free_strings(r->headers);
-    free_strings(r->fields);
-    free(r->list);
-    free(r->list_field);
-    free((void *)r->rules.accepted);
-    free_strings(r->throttle);
-    free_strings(r->denied);
-    free(r);
-}
-
-void rv_settings_free(struct rv_settings *s)
-{
-    free_strings(s->headers);
-    char *const strings[] = {s->probe_url, s->user_agent, s->cacert, s->cert, s->key, s->proxy, s->unix_socket};
-    for (size_t i = 0; i < sizeof strings / sizeof *strings; i++)
-        free(strings[i]);
-    *s = (struct rv_settings){0};
 }

@@ -13,8 +13,11 @@ struct rv_transfer;
 struct rv_transfer *rv_transfer_new(const struct rv_settings *settings, bool *connected, const char **error);
 void rv_transfer_free(struct rv_transfer *t);
 
-/* Prepares the next attempt of the request (borrowed until rv_transfer_end). false when out of memory. */
-bool rv_transfer_begin(struct rv_transfer *t, struct rv_request *request);
+enum rv_begun { RV_BEGUN, RV_NOT_BEGUN, RV_FILE_UNREADABLE };
+
+/* Prepares the next attempt of the request (borrowed until rv_transfer_end). RV_NOT_BEGUN when out of memory;
+ * RV_FILE_UNREADABLE with the request's kind and message set. May wait for the disk. */
+enum rv_begun rv_transfer_begin(struct rv_transfer *t, struct rv_request *request);
 
 CURL *rv_transfer_easy(struct rv_transfer *t);
 struct rv_request *rv_transfer_request(struct rv_transfer *t);
