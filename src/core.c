@@ -104,5 +104,6 @@ int luaopen_revec_core(lua_State *L)
     rv_open_content(L);
     rv_open_system(L);
     rv_open_text(L);
+    rv_open_walking(L);
     return 1;
 }

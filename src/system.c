@@ -161,10 +161,22 @@ static void on_signal(int number)
     rv_notify_ring(&signals);
 }
 
+/* A program may be started without standard input, output or error: the next pipe of ours would be taken for them. */
+static void fill_standard(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_WRONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 /* core.catch_signals() -> true, or nil, message: from here on SIGINT, SIGTERM, SIGHUP and SIGUSR1 are kept for
- * core.signal, end engine:wait early, and SIGPIPE is ignored. One that was ignored already (nohup) stays ignored. */
+ * core.signal, end engine:wait early, and SIGPIPE is ignored. Standard descriptors that are closed lead nowhere. One that was ignored already (nohup) stays ignored. */
 static int sys_catch_signals(lua_State *L)
 {
+    fill_standard();
     if (signals.fds[0] < 0 && rv_notify_open(&signals))
         return failure(L, NULL, errno);
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, before;

@@ -31,8 +31,9 @@ struct level {
 };
 
 struct rv_tree {
-    const char *const *extensions;
-    bool counting;
+    const struct rv_sieve *sieve;
+    bool counting, sifts;
+    uint64_t filtered;
     int root_fd; /* until the first folder is read */
     struct level *levels;
     size_t depth, levels_room;
@@ -53,21 +54,6 @@ static bool grow(void *array, size_t *room, size_t needed, size_t size)
     *(void **)array = bigger;
     *room = more;
     return true;
-}
-
-static bool has_extension(const struct rv_tree *t, const char *name, size_t len)
-{
-    const char *dot = memrchr(name, '.', len);
-    if (!dot || dot == name)
-        return false;
-    for (const char *const *e = t->extensions; *e; e++) {
-        const char *a = dot + 1, *b = *e;
-        while (*b && (*a == *b || (*a >= 'A' && *a <= 'Z' && *a + 32 == *b)))
-            a++, b++;
-        if (!*a && !*b)
-            return true;
-    }
-    return false;
 }
 
 static uint64_t prefix_of(const char *name, size_t len)
@@ -100,21 +86,43 @@ static int type_of(int fd, const struct dirent *e)
     return !fstatat(fd, e->d_name, &st, 0) && S_ISREG(st.st_mode) ? DT_REG : DT_UNKNOWN;
 }
 
+static bool set_path(struct rv_tree *t, size_t base, const char *name, size_t len)
+{
+    if (!grow(&t->path, &t->path_room, base + len + 2, 1))
+        return false;
+    memcpy(t->path + base, name, len);
+    t->path[base + len] = '/';
+    return true;
+}
+
+/* Whether the sieve keeps a file or a folder: 1 or 0, -1 when out of memory. */
+static int sift(struct rv_tree *t, const struct level *l, int fd, const char *name, size_t len, bool folder)
+{
+    if (!set_path(t, l->path_len, name, len))
+        return -1;
+    if (folder)
+        return !rv_sieve_excludes_folder(t->sieve, t->path, l->path_len + len);
+    enum rv_sieve_result r = rv_sieve_file(t->sieve, t->path, l->path_len + len, fd, name);
+    t->filtered += r == RV_SIEVE_FILTERED;
+    return r == RV_SIEVE_TAKEN;
+}
+
 /* Keeps one entry; 1 for an image, 0 for anything else, -1 when out of memory. */
-static int take_entry(const struct rv_tree *t, struct level *l, int fd, const struct dirent *e)
+static int take_entry(struct rv_tree *t, struct level *l, int fd, const struct dirent *e)
 {
     const char *name = e->d_name;
     size_t len = strlen(name);
     if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
         return 0;
-    bool image = has_extension(t, name, len);
+    bool image = rv_sieve_is_image(t->sieve, name, len);
     if (!image && e->d_type != DT_DIR && e->d_type != DT_UNKNOWN)
         return 0;
     int type = type_of(fd, e);
     if (type == DT_UNKNOWN || (type == DT_REG && !image))
         return 0;
-    if (type == DT_REG && t->counting)
-        return 1;
+    int kept = t->sifts ? sift(t, l, fd, name, len, type == DT_DIR) : 1;
+    if (kept <= 0 || (type == DT_REG && t->counting))
+        return kept;
     if (!grow(&l->bytes, &l->room, l->used + len + 1, 1) || !grow(&l->names, &l->names_room, l->count + 1, sizeof *l->names))
         return -1;
     memcpy(l->bytes + l->used, name, len + 1);
@@ -123,7 +131,7 @@ static int take_entry(const struct rv_tree *t, struct level *l, int fd, const st
     return type == DT_REG;
 }
 
-static int read_folder(const struct rv_tree *t, struct level *l, int fd, uint64_t *images)
+static int read_folder(struct rv_tree *t, struct level *l, int fd, uint64_t *images)
 {
     int error = 0;
     DIR *dir = fdopendir(fd);
@@ -143,7 +151,7 @@ static int read_folder(const struct rv_tree *t, struct level *l, int fd, uint64_
     if (!error)
         error = errno;
     closedir(dir);
-    if (!t->counting)
+    if (!t->counting && l->count)
         qsort_r(l->names, l->count, sizeof *l->names, compare, l->bytes);
     return error;
 }
@@ -167,15 +175,6 @@ static int reopen_parent(const struct rv_tree *t, size_t depth)
         fd = child;
     }
     return fd;
-}
-
-static bool set_path(struct rv_tree *t, size_t base, const char *name, size_t len)
-{
-    if (!grow(&t->path, &t->path_room, base + len + 2, 1))
-        return false;
-    memcpy(t->path + base, name, len);
-    t->path[base + len] = '/';
-    return true;
 }
 
 /* Reads the folder `name` below the current level (NULL: the root) and makes it the current one. */
@@ -220,14 +219,15 @@ static void ascend(struct rv_tree *t)
     free(l->names);
 }
 
-struct rv_tree *rv_tree_open(int root_fd, const char *const *extensions, bool counting)
+struct rv_tree *rv_tree_open(int root_fd, const struct rv_sieve *sieve, bool counting)
 {
     struct rv_tree *t = calloc(1, sizeof *t);
     if (!t) {
         close(root_fd);
         return NULL;
     }
-    t->extensions = extensions;
+    t->sieve = sieve;
+    t->sifts = rv_sieve_sifts(sieve);
     t->counting = counting;
     t->root_fd = root_fd;
     return t;
@@ -249,7 +249,7 @@ void rv_tree_close(struct rv_tree *t)
 static enum rv_tree_result folder_read(const struct rv_tree *t, struct rv_tree_entry *entry, size_t len, int error,
                                        uint64_t images)
 {
-    *entry = (struct rv_tree_entry){.path = t->path, .len = len, .error = error, .images = images};
+    *entry = (struct rv_tree_entry){.path = t->path, .len = len, .error = error, .images = images, .filtered = t->filtered};
     return error ? RV_TREE_FOLDER : RV_TREE_READ;
 }
 
@@ -271,11 +271,12 @@ enum rv_tree_result rv_tree_next(struct rv_tree *t, struct rv_tree_entry *entry)
             return folder_read(t, entry, 0, ENOMEM, 0);
         size_t len = l->path_len + n->len;
         if (!n->folder) {
-            *entry = (struct rv_tree_entry){.path = t->path, .len = len};
+            *entry = (struct rv_tree_entry){.path = t->path, .len = len, .filtered = t->filtered};
             return RV_TREE_IMAGE;
         }
         int error = descend(t, l->bytes + n->offset, len + 1, &images);
         return folder_read(t, entry, len, error, images);
     }
+    *entry = (struct rv_tree_entry){.filtered = t->filtered};
     return RV_TREE_END;
 }

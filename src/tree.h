@@ -2,6 +2,8 @@
 #ifndef RV_TREE_H
 #define RV_TREE_H
 
+#include "sieve.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +13,7 @@ struct rv_tree;
 enum rv_tree_result {
     RV_TREE_IMAGE,  /* path is the image */
     RV_TREE_FOLDER, /* path is the folder that could not be read, error its errno */
+    RV_TREE_REFUSED, /* a list's alone: see list.h */
     RV_TREE_READ,   /* one more folder was read; images is how many it holds itself */
     RV_TREE_END,
 };
@@ -20,14 +23,15 @@ struct rv_tree_entry {
     size_t len;
     int error;
     uint64_t images;
+    uint64_t filtered; /* images that the sieve left out so far */
 };
 
 /*
- * root_fd: an open folder, owned by the tree from here on. extensions: borrowed, lower-case, NULL-ended.
+ * root_fd: an open folder, owned by the tree from here on. sieve: borrowed.
  * counting: no names of images are kept and none is told, only their number, folder by folder.
  * NULL when out of memory (root_fd is closed).
  */
-struct rv_tree *rv_tree_open(int root_fd, const char *const *extensions, bool counting);
+struct rv_tree *rv_tree_open(int root_fd, const struct rv_sieve *sieve, bool counting);
 enum rv_tree_result rv_tree_next(struct rv_tree *t, struct rv_tree_entry *entry);
 void rv_tree_close(struct rv_tree *t);
 

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "walk.h"
 #include "clock.h"
+#include "list.h"
 #include "thread.h"
 #include "tree.h"
 
@@ -9,13 +10,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { CHUNK_ENTRIES = 512, CHUNK_BYTES = 64 * 1024, CHUNKS = RV_WALK_QUEUE / CHUNK_ENTRIES };
 
 struct entry {
     size_t offset, len;
-    int error; /* 0 for an image */
+    uint64_t filtered; /* up to here */
+    enum rv_walk_result result;
+    int error;
 };
 
 struct chunk {
@@ -25,10 +29,16 @@ struct chunk {
     char *bytes;
 };
 
+/* What is walked: one of the two. */
+struct source {
+    struct rv_tree *tree;
+    struct rv_list *list;
+};
+
 struct rv_walk {
-    char **extensions;
-    struct rv_tree *tree, *count_tree;
-    uint64_t images; /* told by the walk so far; the thread's own */
+    struct rv_sieve *sieve;
+    struct source source, counted; /* nothing to count: the list can be read but once */
+    uint64_t images, filtered; /* told by the walk so far; the thread's own */
     const struct rv_notify *notify;
     uint64_t limit;
 
@@ -48,7 +58,24 @@ struct rv_walk {
     /* The consumer's: */
     struct chunk *current;
     size_t at;
+    uint64_t filtered_told;
 };
+
+static enum rv_tree_result next_of(const struct source *s, struct rv_tree_entry *e)
+{
+    return s->list ? rv_list_next(s->list, e) : rv_tree_next(s->tree, e);
+}
+
+static bool is_there(const struct source *s)
+{
+    return s->list || s->tree;
+}
+
+static void close_source(struct source *s)
+{
+    rv_list_close(s->list);
+    rv_tree_close(s->tree);
+}
 
 static void free_chunk(struct chunk *c)
 {
@@ -74,15 +101,15 @@ static void push(struct rv_walk *w, struct chunk *c, bool last)
         w->queued++;
     }
     w->finished = last;
-    if (last)
-        know_total(w, w->images, true);
+    if (last || !is_there(&w->counted))
+        know_total(w, w->images, last);
     if (w->hungry)
         rv_notify_ring(w->notify);
     w->hungry = false;
     pthread_mutex_unlock(&w->lock);
 }
 
-static bool add(struct chunk *c, const struct rv_tree_entry *e)
+static bool add(struct chunk *c, enum rv_walk_result result, const struct rv_tree_entry *e)
 {
     if (c->used + e->len > c->room) {
         size_t room = c->room ? c->room : CHUNK_BYTES;
@@ -96,7 +123,7 @@ static bool add(struct chunk *c, const struct rv_tree_entry *e)
     }
     if (e->len)
         memcpy(c->bytes + c->used, e->path, e->len);
-    c->entries[c->count++] = (struct entry){c->used, e->len, e->error};
+    c->entries[c->count++] = (struct entry){c->used, e->len, e->filtered, result, e->error};
     c->used += e->len;
     return true;
 }
@@ -114,13 +141,16 @@ static bool awaited(struct rv_walk *w, const struct chunk *c)
 /* One chunk's worth of the walk; false when there is no more. */
 static bool walk_on(struct rv_walk *w)
 {
+    static const enum rv_walk_result results[] = {
+        [RV_TREE_IMAGE] = RV_WALK_IMAGE, [RV_TREE_FOLDER] = RV_WALK_FOLDER, [RV_TREE_REFUSED] = RV_WALK_REFUSED,
+    };
     struct chunk *c = calloc(1, sizeof *c);
-    struct rv_tree_entry e;
+    struct rv_tree_entry e = {.filtered = w->filtered};
     enum rv_tree_result r = RV_TREE_END;
     double asked = w->images ? rv_now() : 0;
-    while (c && (r = rv_tree_next(w->tree, &e)) != RV_TREE_END) {
+    while (c && (r = next_of(&w->source, &e)) != RV_TREE_END) {
         /* A folder without images takes its time too, so it is no reason to go on without looking up. */
-        if (r != RV_TREE_READ && !add(c, &e)) {
+        if (r != RV_TREE_READ && !add(c, results[r], &e)) {
             free_chunk(c);
             c = NULL;
             break;
@@ -135,16 +165,17 @@ static bool walk_on(struct rv_walk *w)
         }
     }
     w->out_of_memory = !c;
+    w->filtered = e.filtered;
     bool last = !c || r == RV_TREE_END;
     push(w, c, last);
     return !last;
 }
 
-/* Counts one more folder; false when there is no more to count. */
+/* Counts one more folder, or path of a list; false when there is no more to count. */
 static bool count_on(struct rv_walk *w)
 {
     struct rv_tree_entry e;
-    enum rv_tree_result r = rv_tree_next(w->count_tree, &e);
+    enum rv_tree_result r = next_of(&w->counted, &e);
     pthread_mutex_lock(&w->lock);
     know_total(w, w->total + (r == RV_TREE_END ? 0 : e.images), r == RV_TREE_END);
     bool known = w->total_known;
@@ -157,7 +188,7 @@ static bool count_on(struct rv_walk *w)
 static void *walk_thread(void *arg)
 {
     struct rv_walk *w = arg;
-    bool counting = true;
+    bool counting = is_there(&w->counted);
     for (;;) {
         pthread_mutex_lock(&w->lock);
         while (!w->closing && !counting && w->queued >= CHUNKS)
@@ -174,29 +205,11 @@ static void *walk_thread(void *arg)
     }
 }
 
-static char **copy_extensions(const char *const *extensions)
-{
-    size_t n = 0;
-    while (extensions[n])
-        n++;
-    char **copy = calloc(n + 1, sizeof *copy);
-    for (size_t i = 0; copy && i < n; i++)
-        if (!(copy[i] = strdup(extensions[i]))) {
-            while (i--)
-                free(copy[i]);
-            free(copy);
-            return NULL;
-        }
-    return copy;
-}
-
 static void free_walk(struct rv_walk *w)
 {
-    rv_tree_close(w->tree);
-    rv_tree_close(w->count_tree);
-    for (char **e = w->extensions; e && *e; e++)
-        free(*e);
-    free(w->extensions);
+    close_source(&w->source);
+    close_source(&w->counted);
+    rv_sieve_free(w->sieve);
     free_chunk(w->current);
     while (w->head) {
         struct chunk *next = w->head->next;
@@ -206,15 +219,43 @@ static void free_walk(struct rv_walk *w)
     free(w);
 }
 
-static struct rv_tree *open_tree(const char *root, const char *const *extensions, bool counting)
+static int open_list(const char *path)
 {
-    int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
-    return fd < 0 ? NULL : rv_tree_open(fd, extensions, counting);
+    return strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 }
 
-struct rv_walk *rv_walk_open(const char *root, const char *const *extensions, uint64_t limit,
-                             const struct rv_notify *notify)
+/* list: its path, or NULL. */
+static bool open_source(struct source *s, const char *root, const char *list, const struct rv_sieve *sieve, bool counting,
+                        bool *list_failed)
 {
+    int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    if (!list)
+        return (s->tree = rv_tree_open(fd, sieve, counting));
+    int list_fd = open_list(list);
+    if (list_fd >= 0)
+        s->list = rv_list_open(list_fd, fd, root, sieve);
+    *list_failed = !s->list;
+    if (list_fd < 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+    }
+    return s->list;
+}
+
+/* A pipe's content comes but once. */
+static bool can_count(const char *list)
+{
+    struct stat st;
+    return !list || (strcmp(list, "-") && !stat(list, &st) && S_ISREG(st.st_mode));
+}
+
+struct rv_walk *rv_walk_open(const char *root, const char *files_from, const struct rv_sieve *sieve, uint64_t limit,
+                             const struct rv_notify *notify, bool *list_failed)
+{
+    *list_failed = false;
     struct rv_walk *w = calloc(1, sizeof *w);
     if (!w)
         return NULL;
@@ -222,9 +263,10 @@ struct rv_walk *rv_walk_open(const char *root, const char *const *extensions, ui
     w->notify = notify;
     w->limit = limit;
     w->hungry = true;
-    w->extensions = copy_extensions(extensions);
-    const char *const *kept = (const char *const *)w->extensions;
-    if (!kept || !(w->tree = open_tree(root, kept, false)) || !(w->count_tree = open_tree(root, kept, true)))
+    w->sieve = rv_sieve_copy(sieve);
+    if (!w->sieve || !open_source(&w->source, root, files_from, w->sieve, false, list_failed))
+        goto failed;
+    if (can_count(files_from) && !open_source(&w->counted, root, files_from, w->sieve, true, list_failed))
         goto failed;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->wanted, NULL);
@@ -263,6 +305,8 @@ enum rv_walk_result rv_walk_next(struct rv_walk *w, const char **path, size_t *l
             *error = ENOMEM;
             return RV_WALK_FOLDER;
         }
+        if (!c && finished)
+            w->filtered_told = w->filtered;
         if (!c)
             return finished ? RV_WALK_END : RV_WALK_WAIT;
         free_chunk(w->current);
@@ -273,7 +317,8 @@ enum rv_walk_result rv_walk_next(struct rv_walk *w, const char **path, size_t *l
     *path = w->current->bytes + e->offset;
     *len = e->len;
     *error = e->error;
-    return e->error ? RV_WALK_FOLDER : RV_WALK_IMAGE;
+    w->filtered_told = e->filtered;
+    return e->result;
 }
 
 void rv_walk_pass(struct rv_walk *w)
@@ -291,6 +336,11 @@ uint64_t rv_walk_total(struct rv_walk *w, bool *known)
     *known = w->total_known;
     pthread_mutex_unlock(&w->lock);
     return total;
+}
+
+uint64_t rv_walk_filtered(const struct rv_walk *w)
+{
+    return w->filtered_told;
 }
 
 void rv_walk_close(struct rv_walk *w)

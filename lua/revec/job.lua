@@ -58,11 +58,7 @@ function Job:open_engine(headers)
   self.routes = {}
   for name, route in pairs(backend.routes) do self.routes[name] = self.engine:route(route) end
   self.lookups = lookups.new(self.engine, backend, self.routes, options, self.seen)
-  if options.retry_failed then
-    self.source, why = sources.record(options.retry_failed, self.root)
-  else
-    self.source, why = sources.walk(self.engine, options, self.root)
-  end
+  self.source, why = sources.open(self.engine, options, self.root)
   if self.source then return true end
   self.engine:close()
   return nil, why
@@ -84,7 +80,8 @@ local function new(options)
     root = root:sub(-1) == "/" and root or root .. "/",
     seen = core.idset(),
     started = core.now(),
-    counts = { taken = 0, succeeded = 0, failed = 0, skipped = 0, filtered = 0, duplicates = 0, folders = 0 },
+    counts = { taken = 0, succeeded = 0, failed = 0, skipped = 0, filtered = 0, duplicates = 0, folders = 0,
+               entries = 0, elsewhere = 0 },
     open = 0,            -- images whose requests are under way
     failures_in_row = 0, -- of the backend's doing
     denied_in_row = 0,
@@ -190,6 +187,10 @@ function Job:take(relative_path, id, root)
     end
     if self.stopping then return false end
   end
+  if self.source.mine and not self.source.mine(image.id) then
+    counts.elsewhere = counts.elsewhere + 1
+    return false
+  end
   if not self.seen:add(image.id) then
     counts.duplicates = counts.duplicates + 1
     self:tell("duplicate", image)
@@ -232,6 +233,9 @@ function Job:intake()
     elseif what == "folder" then
       self.counts.folders = self.counts.folders + 1
       self:tell("folder", where, why)
+    elseif what == "entry" then
+      self.counts.entries = self.counts.entries + 1
+      self:tell("entry", where, why)
     elseif what == "end" then
       self.walked = true
     else
@@ -464,7 +468,7 @@ function Job:total()
   local counts = self.counts
   if self.walked then return counts.taken, true end
   local found, known = self.source:total()
-  local total = math.max(found - counts.filtered - counts.duplicates, counts.taken)
+  local total = math.max(found - counts.filtered - counts.duplicates - counts.elsewhere, counts.taken)
   return math.min(total, self.options.limit or math.huge), known
 end
 
@@ -474,11 +478,12 @@ function Job:snapshot()
   local counts = self.counts
   local stats = self.engine:stats()
   local total, known = self:total()
+  local _, _, left_out = self.source:total()
   return {
     total = total, total_known = known,
     done = counts.succeeded + counts.failed + counts.skipped,
-    succeeded = counts.succeeded, failed = counts.failed, skipped = counts.skipped, filtered = counts.filtered,
-    duplicates = counts.duplicates, folders = counts.folders, open = self.open,
+    succeeded = counts.succeeded, failed = counts.failed, skipped = counts.skipped, filtered = counts.filtered + left_out,
+    duplicates = counts.duplicates, folders = counts.folders, entries = counts.entries, open = self.open,
     active = stats.active, limit = stats.limit, state = stats.state, reason = stats.reason, resume_in = stats.resume_in,
     sends = stats.sends, retries = stats.retries, throttled = stats.throttled,
     seconds = core.now() - self.started,

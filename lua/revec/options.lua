@@ -1,11 +1,12 @@
 --- The options of a rebuild: one table feeds the library, the flags, the config file, --help and doc/options.md.
 --
 -- A type is one of: string, url, integer, number, amount (a number or a share), boolean (a flag), strings (an array; the
--- flag may be repeated), list (an array; the flag takes it separated by commas), choice; and, without a flag, hook (a
--- function) and listener (a function or a table of them).
+-- flag may be repeated; glob: of patterns), list (an array; the flag takes it separated by commas), choice, size, time and
+-- shard (units.lua); and, without a flag, hook (a function) and listener (a function or a table of them).
 -- `cli` marks what only the command takes. A number's range is min..max, both included.
 
 local core = require "revec.core"
+local units = require "revec.units"
 
 local list = {
   -- As the guide documents them.
@@ -35,6 +36,22 @@ local list = {
   -- Which images.
   { name = "ext", type = "list", default = { "jpg", "jpeg", "png", "gif", "webp", "bmp" }, metavar = "LIST", group = "images",
     en = "extensions of images, in any case, separated by commas", zh = "图像扩展名（不分大小写，逗号分隔）" },
+  { name = "include", type = "strings", glob = true, metavar = "GLOB", group = "images",
+    en = "only images that match this pattern, or another of them", zh = "只取匹配该模式的图像，可重复" },
+  { name = "exclude", type = "strings", glob = true, metavar = "GLOB", group = "images",
+    en = "no images that match this pattern; no folders either: they are not opened", zh = "排除匹配该模式的图像和目录（目录不会被打开），可重复" },
+  { name = "min_size", type = "size", metavar = "SIZE", group = "images",
+    en = "only files of at least so many bytes; k, M, G: of 1024", zh = "文件大小下限（字节；k、M、G 以 1024 为底）" },
+  { name = "max_size", type = "size", metavar = "SIZE", group = "images",
+    en = "only files of at most so many bytes", zh = "文件大小上限（字节）" },
+  { name = "newer_than", type = "time", metavar = "TIME", group = "images",
+    en = "only files modified after a date (2026-01-25 [12:30[:00]]), @Unix seconds or an age (90s, 30m, 12h, 7d, 2w)",
+    zh = "只取此后修改的文件：日期（2026-01-25 [12:30[:00]]）、@Unix 秒或时长（90s、30m、12h、7d、2w）" },
+  { name = "files_from", type = "string", metavar = "FILE", group = "images",
+    en = "take paths from this file (-: standard input) instead of walking", zh = "从该文件（- 为标准输入）读取路径，不扫描目录" },
+  { name = "shard", type = "shard", metavar = "K/N", group = "images",
+    en = "only the images of shard K of N, by their ids; auto: as SLURM or Kubernetes says",
+    zh = "只处理 N 份中的第 K 份（按 id 划分）；auto 取自 SLURM 或 Kubernetes" },
   { name = "id", type = "choice", choices = { "stem" }, default = "stem", group = "images",
     en = "how an image's id is made: stem is the file name without extension", zh = "图像 id 的取法：stem 为去掉扩展名的文件名" },
   { name = "tags", type = "string", metavar = "A,B", group = "images",
@@ -165,11 +182,13 @@ local function as_number(option, value)
   return option.type == "integer" and tonumber(string.format("%.0f", n)) or n
 end
 
-local function as_strings(_, value)
+local function as_strings(option, value)
   if type(value) ~= "table" then return nil, "array of strings expected" end
   local copy = {}
   for i, item in ipairs(value) do
     if type(item) ~= "string" or item:find("[%z\r\n]") then return nil, "strings without line breaks expected in the array" end
+    local bad = option.glob and core.glob_error(item)
+    if bad then return nil, "patterns expected (" .. bad .. ": " .. show(item) .. ")" end
     copy[i] = item
   end
   return copy
@@ -199,6 +218,22 @@ local check = {
       return nil, "a number of at least 1, or a share such as 5%, expected"
     end
     return text
+  end,
+  size = function(_, value)
+    local bytes = units.size(value)
+    if not bytes then return nil, "bytes expected, as 500, 100k, 20M or 1G" end
+    return bytes
+  end,
+  time = function(_, value)
+    local time = units.time(value)
+    if not time then return nil, "a date (2026-01-25 or 2026-01-25 12:30:00), @Unix seconds or an age (90s, 30m, 12h, 7d, 2w) expected" end
+    return time
+  end,
+  shard = function(_, value)
+    if value == "auto" then return value end
+    local k, n = units.shard(type(value) == "string" and value or "")
+    if not k then return nil, n .. ", or auto" end
+    return value
   end,
   choice = function(option, value)
     for _, choice in ipairs(option.choices) do

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "compat.h"
+#include "glob.h"
 #include "host.h"
 #include "queue.h"
 #include "retry.h"
@@ -13,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -326,6 +328,7 @@ static int host_state(lua_State *L)
 struct tree {
     struct rv_tree *tree;
     const char *extensions[MAX_STRINGS];
+    struct rv_sieve sieve;
 };
 
 /* tree(folder, {extensions…}, counting) */
@@ -344,14 +347,16 @@ static int in_tree(lua_State *L)
     int fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return luaL_error(L, "%s: %s", root, strerror(errno));
-    t->tree = rv_tree_open(fd, t->extensions, lua_toboolean(L, 3));
+    static const char *const none[] = {NULL};
+    t->sieve = (struct rv_sieve){t->extensions, none, none, 0, UINT64_MAX, -HUGE_VAL, 1, 1};
+    t->tree = rv_tree_open(fd, &t->sieve, lua_toboolean(L, 3));
     return 1;
 }
 
 /* tree:next() -> "image", path | "folder", path, error | "read", path, images | "end" */
 static int tree_next(lua_State *L)
 {
-    static const char *const results[] = {"image", "folder", "read", "end"};
+    static const char *const results[] = {"image", "folder", "refused", "read", "end"};
     struct tree *t = luaL_checkudata(L, 1, TREE);
     luaL_argcheck(L, t->tree, 1, "closed");
     struct rv_tree_entry e = {0};
@@ -375,6 +380,17 @@ static int tree_close(lua_State *L)
     rv_tree_close(t->tree);
     t->tree = NULL;
     return 0;
+}
+
+/* ---- glob.h ---- */
+
+/* glob(pattern, path, folder) */
+static int in_glob(lua_State *L)
+{
+    size_t len;
+    const char *path = luaL_checklstring(L, 2, &len);
+    lua_pushboolean(L, rv_glob_match(luaL_checkstring(L, 1), path, len, lua_toboolean(L, 3)));
+    return 1;
 }
 
 /* ---- queue.h: requests are told apart by their item and due times ---- */
@@ -543,7 +559,7 @@ int luaopen_revec_internals(lua_State *L)
     };
     static const luaL_Reg functions[] = {
         {"skim", in_skim}, {"unquote", in_unquote}, {"classify", in_classify}, {"decide", in_decide},
-        {"backoff", in_backoff}, {"retry_after", in_retry_after}, {"host", in_host}, {"tree", in_tree}, {"heap", in_heap},
+        {"backoff", in_backoff}, {"retry_after", in_retry_after}, {"host", in_host}, {"tree", in_tree}, {"glob", in_glob}, {"heap", in_heap},
         {"list", in_list}, {"utf8", in_utf8}, {"width", in_width}, {"fork", in_fork}, {"exit", in_exit},
         {"wait", in_wait}, {"seteuid", in_seteuid}, {NULL, NULL},
     };

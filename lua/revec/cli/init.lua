@@ -133,7 +133,7 @@ local function run(given)
   log:flush()
   if signal and report.reason == "interrupted" then return signal_codes[signal] end
   local pending = report.pending > 0 and not settings.dry_run
-  return exit_codes[report.reason] or (report.failed > 0 or report.folders > 0 or pending) and 1 or 0
+  return exit_codes[report.reason] or (report.failed > 0 or report.folders > 0 or report.entries > 0 or pending) and 1 or 0
 end
 
 --- Runs the command. Blocks until it is done; catches SIGINT, SIGTERM, SIGHUP and SIGUSR1.

@@ -120,6 +120,10 @@ function events:folder(path, why)
   self:line("WARNING", "folder", self.say("folder", path, why))
 end
 
+function events:entry(path, why)
+  self:line("WARNING", "entry", self.say("entry", path, why))
+end
+
 function events:state(stats)
   if stats.state == "paused" then
     self.paused = true
@@ -198,7 +202,7 @@ function Reporter:finish(report)
   result("total_succeeded", report.succeeded)
   result("total_failed", report.failed)
   result("total_skipped", report.skipped)
-  for _, name in ipairs { "pending", "filtered", "duplicates", "folders", "retries", "throttled" } do
+  for _, name in ipairs { "pending", "filtered", "duplicates", "folders", "entries", "retries", "throttled" } do
     if report[name] > 0 then result("total_" .. name, report[name]) end
   end
   result("seconds", report.seconds)
