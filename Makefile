@@ -143,7 +143,7 @@ sanitize: deps-test
 .PHONY: soak
 soak: deps-test
 	@$(MAKE) --no-print-directory -s all internals
-	@REVEC_REQUESTS=100000 REVEC_KILLS=200 spec/run spec/long
+	@REVEC_REQUESTS=100000 REVEC_KILLS=200 REVEC_FILES=1000000 spec/run spec/long
 
 # What `make test` leaves out: the other Luas, and the whole suite with the JIT off.
 .PHONY: compat
@@ -205,7 +205,7 @@ help:
 	@echo "make lint       compilers' warnings, cppcheck, luacheck"
 	@echo "make fuzz       the parsers under libFuzzer, FUZZ_SECONDS=600 each"
 	@echo "make sanitize   the core's specs under ASan, UBSan, LSan and TSan; SANITIZE_LUA=luajit"
-	@echo "make soak       the long specs at full length: 100,000 requests, 200 kills"
+	@echo "make soak       the long specs at full length: 100,000 requests, 200 kills, a million files"
 	@echo "make install    PREFIX=/usr/local LUA=lua5.4; make uninstall takes it away again"
 	@echo "make docs       doc/options.md from the table of options"
 	@echo "make clean      removes what was built"

@@ -42,6 +42,16 @@ describe("the command, used wrongly, says in one line", function()
     refuses({ "--api-url", "localhost:8000" }, '--api-url: a URL that begins with http:// or https:// expected, got "localhost:8000"')
   end)
 
+  it("that a pattern, a size, a time or a shard is none", function()
+    refuses({ "--include", "a[" }, '--include: patterns expected (a [ without its ]: "a["), got a table')
+    refuses({ "--min-size", "5x" }, '--min-size: bytes expected, as 500, 100k, 20M or 1G, got "5x"')
+    refuses({ "--shard", "9/8" }, '--shard: K/N with K from 1 to N expected, or auto, got "9/8"')
+    refuses({ "--newer-than", "2026-02-30" }, "--newer-than: a date (2026-01-25 or 2026-01-25 12:30:00), @Unix seconds or "
+      .. 'an age (90s, 30m, 12h, 7d, 2w) expected, got "2026-02-30"')
+    refuses({ "--storage-path", harness.tree { "a.jpg" }, "--min-size", "2k", "--max-size", "1k" },
+      "--max-size: it is less than min_size")
+  end)
+
   it("that it takes no other words", function()
     refuses({ "photos" }, "unexpected argument 'photos': only flags are taken; --help lists them")
   end)
@@ -239,6 +249,25 @@ describe("the command", function()
       events[object.event] = object.message
     end
     assert.equal("Total images: 1", events.total)
+  end)
+
+  it("tells which paths of a list are no use, and exits with 1", function()
+    local dir = harness.tree { "a.jpg" }
+    local args = { "--storage-path", dir, "--dry-run", "--files-from", "-" }
+    local result = run(args, { stdin = "../x\27.jpg\na.jpg" })
+    assert.equal(1, result.code)
+    assert.matches("WARNING %- Path in the list is no use: %.%./x\\x1b%.jpg: it is outside the storage\n", result.stderr)
+    assert.matches("Total images: 1\n.*Unusable paths in the list: 1\n", result.stderr)
+  end)
+
+  it("ends when a list is asked of a standard input that is closed", function()
+    local result = harness.run {
+      command = { "sh", "-c", harness.lua_command() .. " '" .. harness.root .. "/rebuild.lua' --dry-run --files-from - --storage-path '"
+        .. harness.tree { "a.jpg" } .. "' <&-" },
+      env = { LC_ALL = "C" },
+    }
+    assert.equal(1, result.code)
+    assert.matches("Path in the list is no use: : Bad file descriptor\n", result.stderr)
   end)
 
   it("runs from any folder, by any path to it", function()
