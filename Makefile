@@ -143,7 +143,7 @@ sanitize: deps-test
 .PHONY: soak
 soak: deps-test
 	@$(MAKE) --no-print-directory -s all internals
-	@REVEC_REQUESTS=100000 REVEC_KILLS=200 REVEC_FILES=1000000 spec/run spec/long
+	@REVEC_REQUESTS=100000 REVEC_KILLS=200 REVEC_FILES=1000000 REVEC_NAMES=1 spec/run spec/long
 
 # What `make test` leaves out: the other Luas, and the whole suite with the JIT off.
 .PHONY: compat

@@ -8,8 +8,22 @@ local socket = require "socket"
 
 local CORRECTLY = "return function(request, reply) reply.sleep(0.02) reply.correctly() end"
 
+-- From the tenth embed request on, none is answered before the file at this path is there: nothing is over before a spec
+-- has broken the network.
+local function gated(path)
+  return string.format([[return function(request, reply)
+    state.embeds = (state.embeds or 0) + (request.method == "POST" and 1 or 0)
+    while state.embeds >= 10 and not state.open do
+      state.open = io.open(%q)
+      reply.sleep(0.01)
+    end
+    reply.sleep(0.01)
+    reply.correctly()
+  end]], path)
+end
+
 -- Waits on this network are long enough for what works, and short enough for what does not.
-local SHORT = { "--timeout", "0.3", "--connect-timeout", "0.3", "--retry-delay", "0.05" }
+local SHORT = { "--timeout", "0.3", "--connect-timeout", "0.3", "--retry-delay", "0.05", "--max-retries", "5" }
 
 local function images(n)
   local names = {}
@@ -77,12 +91,20 @@ local function out_of_reach(result, n, cause)
   assert.same({}, harness.list(result.cwd))
 end
 
--- Waits until the server has seen so many embed requests.
-local function await(s, run, n)
-  while s:count("^POST ") < n do
+-- Starts a run on 40 images, and calls break_it() when ten are on their way; run and server.
+local function broken(space, break_it, args, options)
+  local gate = harness.tempdir() .. "/open"
+  local all = { inside = space }
+  for name, value in pairs(options or {}) do all[name] = value end
+  local s = server.start(gated(gate), all)
+  local run = start(space, s.url, 40, args)
+  while s:count("^POST ") < 10 do
     assert(not run.child:ended(), "the command ended: " .. run:output_so_far())
     socket.sleep(0.01)
   end
+  break_it(s)
+  harness.write(gate, "")
+  return run, s
 end
 
 describe("a network that fails in mid-run for a moment", function()
@@ -102,11 +124,9 @@ describe("a network that fails in mid-run for a moment", function()
   }
   for _, fault in ipairs(faults) do
     staged(fault[1] .. " costs no image, and the run goes on by itself", function(space)
-      local s = server.start(CORRECTLY, { inside = space, requests_per_connection = fault[4] and 1 or nil })
-      local run = start(space, s.url, 40)
-      await(s, run, 10)
-      space:drop(fault[2]:format(s.port), fault[3])
-      socket.sleep(0.7)
+      local run, s = broken(space, function(s) space:drop(fault[2]:format(s.port), fault[3]) end, {},
+        { requests_per_connection = fault[4] and 1 or nil })
+      socket.sleep(0.5)
       space:heal()
       local result = run:wait()
       local embedded = whole(result, s, 40)
@@ -119,10 +139,7 @@ describe("a network that fails in mid-run for a moment", function()
   end
 
   staged("as its interface is down (N10, N11) costs no image, and the run goes on by itself", function(space)
-    local s = server.start(CORRECTLY, { inside = space })
-    local run = start(space, s.url, 40)
-    await(s, run, 10)
-    space:shell("ip link set lo down")
+    local run, s = broken(space, function() space:shell("ip link set lo down") end)
     run:wait_for("Backend is gone, pausing and probing")
     space:shell("ip link set lo up")
     local result = run:wait()
@@ -135,10 +152,7 @@ describe("a network that is gone for good", function()
   after_each(finish)
 
   staged("in mid-run ends it with 3 after --down-timeout: the rest is pending, none has failed", function(space)
-    local s = server.start(CORRECTLY, { inside = space })
-    local run = start(space, s.url, 40, { "--down-timeout", "1" })
-    await(s, run, 10)
-    space:drop("tcp dport " .. s.port)
+    local run, s = broken(space, function(s) space:drop("tcp dport " .. s.port) end, { "--down-timeout", "1" })
     local result = run:wait()
     local told = counts(result)
     assert.same({ 3, 0, 40 }, { result.code, told.Failed, told.Succeeded + told.Pending }, result.output)

@@ -113,7 +113,7 @@ end)
 describe("a process without standard streams", function()
   after_each(finish)
 
-  for _, closed in ipairs { "2>&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-", "2>/dev/full" } do
+  for _, closed in ipairs { "2>&-", "<&- >&- 2>&-", "2>/dev/full" } do
     it("(" .. closed .. ", I15) does its work, and record and exit code tell of it", function()
       s = server.start [[return function(request, reply)
         if request.id == "007" then return reply.json(400, '{"detail":"bad image"}') end
@@ -123,7 +123,7 @@ describe("a process without standard streams", function()
       assert.equal(1, result.code)
       local record = harness.records(result.cwd)
       assert.same({ 1, 1, "007", "bad image" }, { #harness.list(result.cwd), #record[1], record[1][1].id, record[1][1].error })
-      assert.equal(N - 1, s:count("^POST "))
+      assert.equal(N - 1, s:count("^POST .*image_id=0[^0]") + s:count("^POST .*image_id=00[^7]"))
     end)
   end
 end)
