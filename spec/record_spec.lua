@@ -135,6 +135,18 @@ describe("record.repair", function()
     end
   end)
 
+  it("leaves out lines that would spoil the record, and keeps those beside them", function()
+    local spoiled = { { '"e"', '"a\tb"' }, { '"e"', '"a\1b"' }, { '"e"', '"a\255b"' }, { '"e"', '"a\0b"' }, { "null", "nan" },
+      { "null", "0x10" }, { '"path": "/p/a.jpg"\t', "" }, { '"error"', "error" } }
+    for _, change in ipairs(spoiled) do
+      local line = whole:gsub(change[1], change[2])
+      harness.write(dir .. "/failed_images_20240125_100130.1.journal", whole .. line .. whole)
+      local made = records.repair(dir)
+      assert.equal(2, #cjson.decode(harness.read(made[1])), line)
+      os.remove(made[1])
+    end
+  end)
+
   it("removes the journal of a killed run in which nothing had failed", function()
     harness.write(dir .. "/failed_images_20240125_100130.77.journal", "")
     assert.same({}, records.repair(dir))

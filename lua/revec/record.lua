@@ -33,12 +33,21 @@ local function entry(image, failure)
   return table.concat(fields, "\t") .. "\t\n"
 end
 
--- The line as an object of the record, or nil when it is not whole: the run was killed while it was written.
+-- Whether a field of a line is what entry makes of one: cjson alone takes numbers and bytes that JSON has not.
+local function is_field(field)
+  local value = field:match('^"[%l_%d]+": (.+)$')
+  if not value or value == "null" or value:find("^%d+$") then return value ~= nil end
+  return value:find('^".*"$') and not value:find("[%c%z]") and core.is_utf8(value) and cjson.decode("{" .. field .. "}") and true
+end
+
+-- The line as an object of the record, or nil when it is not whole: the run was killed while it was written, or the disk
+-- has lost some of it. One line that is none would make the whole record unreadable.
 local function object(line)
-  local fields = line:match('^(.*\t"sends": %d+)\t$')
-  if fields and cjson.decode("{" .. fields:gsub("\t", ",") .. "}") then
-    return "  {\n    " .. fields:gsub("\t", ",\n    ") .. "\n  }"
+  local fields = line:match('^("id": .*\t"path": .*\t"sends": %d+)\t$')
+  for field in (fields or ""):gmatch("[^\t]+") do
+    if not is_field(field) then return nil end
   end
+  return fields and "  {\n    " .. fields:gsub("\t", ",\n    ") .. "\n  }"
 end
 
 -- The path of a file in dir, as one would write it.
@@ -56,10 +65,27 @@ local function free_name(dir, stamp)
   return path
 end
 
+-- The lines of an open file; file:lines() of 5.1 takes a line with a NUL byte and the next for one.
+local function lines_of(file)
+  local text, at = "", 1
+  return function()
+    local stop = text:find("\n", at, true)
+    while not stop do
+      local more = file:read(65536)
+      if not more then break end
+      text, at = text:sub(at) .. more, 1
+      stop = text:find("\n", at, true)
+    end
+    local line = text:sub(at, stop and stop - 1)
+    at = stop and stop + 1 or #text + 1
+    return (stop or line ~= "") and line or nil
+  end
+end
+
 -- Writes the objects of a journal to out as an array; how many, or nil and why.
 local function write_objects(journal, out)
   local count = 0
-  for line in journal:lines() do
+  for line in lines_of(journal) do
     local text = object(line)
     if text then
       local ok, why = out:write(count == 0 and "[\n" or ",\n", text)

@@ -71,8 +71,8 @@ local function record(file, root, shard, shards)
   if type(entries) ~= "table" or (next(entries) ~= nil and entries[1] == nil) then return bad("not a failure record (a JSON array)") end
   for i, entry in ipairs(entries) do
     local path = type(entry) == "table" and (entry.path_base64 or entry.path)
-    if type(path) ~= "string" then return bad("entry " .. i .. " has no path") end
-    path = entry.path_base64 and core.unbase64(path) or path
+    if type(path) == "string" and entry.path_base64 then path = core.unbase64(path) end
+    if type(path) ~= "string" or not path:find("[^/]$") then return bad("entry " .. i .. " has no path") end
     if not shard or core.shard(stem(path), shards) == shard then paths[#paths + 1] = path end
   end
   return setmetatable({ paths = paths, at = 1, root = root }, Record)
