@@ -87,6 +87,16 @@ describe("options.resolve", function()
     assert.is_nil(values.tags)
   end)
 
+  it("takes no array that it would take only a part of", function()
+    local why = "header: array of strings expected, without other keys and without holes, got a table"
+    assert.equal(why, refusal { header = { Accept = "text/html" } })
+    assert.equal(why, refusal { header = { "A: b", [3] = "C: d" } })
+  end)
+
+  it("cuts a long bad value between characters", function()
+    assert.equal('check: one of each expected, got "' .. ("中"):rep(30) .. '"', refusal { check = ("中"):rep(31) })
+  end)
+
   it("shows a bad value on one line, however it looks", function()
     assert.equal('check: one of auto, each, batch, list expected, got "a\\nb\239\191\189"', refusal { check = "a\nb\255" })
   end)

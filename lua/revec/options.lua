@@ -162,7 +162,7 @@ end
 
 -- A value as it would be written, short enough for one line.
 local function show(value)
-  if type(value) == "string" then return '"' .. core.clean(value):sub(1, 60) .. '"' end
+  if type(value) == "string" then return '"' .. core.fit(core.clean(value), 60) .. '"' end
   if type(value) == "number" then return (string.format("%.14g", value)) end
   return type(value) == "table" and "a table" or type(value) == "function" and "a function" or tostring(value)
 end
@@ -184,13 +184,15 @@ end
 
 local function as_strings(option, value)
   if type(value) ~= "table" then return nil, "array of strings expected" end
-  local copy = {}
+  local copy, keys = {}, 0
   for i, item in ipairs(value) do
     if type(item) ~= "string" or item:find("[%z\r\n]") then return nil, "strings without line breaks expected in the array" end
     local bad = option.glob and core.glob_error(item)
     if bad then return nil, "patterns expected (" .. bad .. ": " .. show(item) .. ")" end
     copy[i] = item
   end
+  for _ in pairs(value) do keys = keys + 1 end
+  if keys ~= #copy then return nil, "array of strings expected, without other keys and without holes" end
   return copy
 end
 
