@@ -6,11 +6,10 @@
  */
 #define _GNU_SOURCE
 #include "transfer.h"
+#include "headers.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 enum {
@@ -40,11 +39,8 @@ struct rv_transfer {
     int status;
     int sends;
     size_t header_bytes, body_bytes, head_len;
-    double retry_after;        /* seconds, of the answer so far */
-    char date[64], until[64];  /* its Date, and a Retry-After that is a date */
+    struct rv_headers headers_read;
     bool capped;
-    bool framed;        /* a length or chunks tell where the body ends, and so whether it was cut */
-    bool headers_ended; /* with the empty line; libcurl takes a connection closed among them for a whole answer */
     char error[CURL_ERROR_SIZE];
     char head[MAX_HEAD];
 };
@@ -103,7 +99,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
         return 0;
     }
     if (!t->body_bytes)
-        t->skim.to_the_end = !t->framed;
+        t->skim.to_the_end = !t->headers_read.framed;
     if (keeps_whole(t) && !keep_whole(t, bytes, len))
         return 0;
     t->body_bytes += len;
@@ -116,31 +112,6 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *arg)
     if (t->route->rules.wants_json)
         rv_skim_feed(&t->skim, bytes, len);
     return len;
-}
-
-/* The value of the header called name, copied without the line's end; false when it is another header. */
-static bool header_is(const char *line, size_t len, const char *name, char *value, size_t room)
-{
-    size_t n = strlen(name);
-    if (len <= n || strncasecmp(line, name, n) || line[n] != ':')
-        return false;
-    line += n + 1;
-    len -= n + 1;
-    while (len && (*line == ' ' || *line == '\t'))
-        line++, len--;
-    while (len && (unsigned char)line[len - 1] <= ' ')
-        len--;
-    if (len >= room)
-        len = room - 1;
-    memcpy(value, line, len);
-    value[len] = 0;
-    return true;
-}
-
-static void forget_waiting(struct rv_transfer *t)
-{
-    t->date[0] = t->until[0] = 0;
-    t->retry_after = -1;
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
@@ -156,32 +127,11 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg)
         long status = 0;
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         t->status = (int)status;
-        t->headers_ended = t->framed = false;
-        forget_waiting(t);
+        rv_headers_begin(&t->headers_read);
         return len;
     }
-    t->headers_ended = line[0] == '\r' || line[0] == '\n';
-    if (header_is(line, len, "Date", t->date, sizeof t->date))
-        return len;
-    char wait[sizeof t->until];
-    if (header_is(line, len, "Content-Length", wait, sizeof wait) || header_is(line, len, "Transfer-Encoding", wait, sizeof wait))
-        t->framed = true;
-    if (header_is(line, len, "Retry-After", wait, sizeof wait)) {
-        /* Of several the largest counts; a date can be told only once the Date header is known. */
-        if (wait[0] >= '0' && wait[0] <= '9')
-            t->retry_after = fmax(t->retry_after, rv_retry_after(wait, NULL, 0));
-        else
-            memcpy(t->until, wait, sizeof wait);
-    }
+    rv_headers_line(&t->headers_read, line, len);
     return len;
-}
-
-/* Seconds that the server asked to wait, negative when it did not. */
-static double asked_to_wait(const struct rv_transfer *t)
-{
-    if (!t->until[0])
-        return t->retry_after;
-    return fmax(t->retry_after, rv_retry_after(t->until, t->date[0] ? t->date : NULL, (int64_t)time(NULL)));
 }
 
 static int on_send(void *arg, char *ip, char *local_ip, int port, int local_port)
@@ -336,8 +286,8 @@ enum rv_begun rv_transfer_begin(struct rv_transfer *t, struct rv_request *reques
     t->status = t->sends = 0;
     t->header_bytes = t->body_bytes = t->head_len = 0;
     t->error[0] = 0;
-    forget_waiting(t);
-    t->capped = t->headers_ended = false;
+    rv_headers_begin(&t->headers_read);
+    t->capped = false;
     const struct rv_route *route = request->asking ? request->ask_route : request->route;
     if (t->route != route && !set_route(t, route))
         return RV_NOT_BEGUN;
@@ -370,7 +320,7 @@ static enum rv_transport transport(const struct rv_transfer *t, CURLcode code)
         return RV_TRANSPORT_CAPPED;
     switch (code) {
     case CURLE_OK:
-        return t->headers_ended ? RV_TRANSPORT_OK : RV_TRANSPORT_CUT;
+        return t->headers_read.ended ? RV_TRANSPORT_OK : RV_TRANSPORT_CUT;
     case CURLE_PEER_FAILED_VERIFICATION: case CURLE_SSL_CERTPROBLEM: case CURLE_SSL_CIPHER:
     case CURLE_SSL_CACERT_BADFILE: case CURLE_SSL_CRL_BADFILE: case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_PINNEDPUBKEYNOTMATCH: case CURLE_SSL_INVALIDCERTSTATUS: case CURLE_SSL_CLIENTCERT:
@@ -433,14 +383,14 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
     struct rv_request *r = t->request;
     struct rv_skim *s = &t->skim;
     rv_request_forget(r);
-    *retry_after = asked_to_wait(t);
+    *retry_after = rv_headers_wait(&t->headers_read, (int64_t)time(NULL));
     struct rv_answer answer = {
         .transport = transport(t, code),
         .status = t->status,
         .has_retry_after = *retry_after >= 0,
         .json_complete = rv_skim_complete(s),
         /* A 200 without a length may have been cut before its first byte. */
-        .json_object = s->state != RV_SKIM_BROKEN && (s->state != RV_SKIM_START || (!t->framed && t->status == 200)),
+        .json_object = s->state != RV_SKIM_BROKEN && (s->state != RV_SKIM_START || (!t->headers_read.framed && t->status == 200)),
         .list_missing = t->route->list && !s->list_seen,
         .said = t->route->field_count ? s->values[0].text : NULL,
         .body = t->head,
