@@ -123,12 +123,14 @@ test: deps-test
 FUZZ_SECONDS ?= 600
 FUZZERS := $(patsubst spec/fuzz/%.c,%,$(wildcard spec/fuzz/*.c))
 .PHONY: fuzz
-fuzz:
-	$(call install,clang libclang-rt-14-dev libcurl4-openssl-dev)
+fuzz: deps-test
+	$(call install,clang libclang-rt-14-dev)
 	@mkdir -p build-fuzz
 	@for f in $(FUZZERS); do \
-		clang -std=c11 -O1 -g -fsanitize=fuzzer,address,undefined -Isrc -o build-fuzz/$$f spec/fuzz/$$f.c src/skim.c src/retry.c -lcurl -lm && \
-		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=build-fuzz/ || exit 1; done
+		clang -std=c11 -O1 -g -pthread -fsanitize=fuzzer,address,undefined -DREVEC_VERSION='""' -Isrc -I$(call include_of,5.4) \
+			-o build-fuzz/$$f spec/fuzz/$$f.c src/*.c -llua5.4 -lcurl -lm && mkdir -p build-fuzz/$$f.corpus && \
+		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -len_control=0 -max_len=1024 -print_final_stats=1 -artifact_prefix=build-fuzz/ \
+			$$(test ! -f spec/fuzz/$$f.dict || echo -dict=spec/fuzz/$$f.dict) build-fuzz/$$f.corpus || exit 1; done
 
 # The core's specs in this process under ASan with UBSan, then TSan; the command's own run in processes without.
 SANITIZE_LUA ?= lua5.4
@@ -203,7 +205,7 @@ help:
 	@echo "make test       installs what is missing, then runs every spec"
 	@echo "make compat     the core's specs under Lua 5.1 to 5.3, all specs with the JIT off"
 	@echo "make lint       compilers' warnings, cppcheck, luacheck"
-	@echo "make fuzz       the parsers under libFuzzer, FUZZ_SECONDS=600 each"
+	@echo "make fuzz       what is read from outside, under libFuzzer, FUZZ_SECONDS=600 each"
 	@echo "make sanitize   the core's specs under ASan, UBSan, LSan and TSan; SANITIZE_LUA=luajit"
 	@echo "make soak       the long specs at full length: 100,000 requests, 200 kills, a million files"
 	@echo "make install    PREFIX=/usr/local LUA=lua5.4; make uninstall takes it away again"
