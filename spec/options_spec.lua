@@ -94,7 +94,7 @@ describe("options.resolve", function()
   end)
 
   it("cuts a long bad value between characters", function()
-    assert.equal('check: one of each expected, got "' .. ("中"):rep(30) .. '"', refusal { check = ("中"):rep(31) })
+    assert.equal('check: one of auto, each, batch, list expected, got "' .. ("中"):rep(30) .. '"', refusal { check = ("中"):rep(31) })
   end)
 
   it("shows a bad value on one line, however it looks", function()
