@@ -68,14 +68,14 @@ local function repair(bytes)
     for _, entry in ipairs(entries) do found[entry.id] = true end
     -- What was repaired can be retried.
     write(record, text)
-    assert(sources.record(record, "/p/"))
+    assert(sources.open(nil, { retry_failed = record }, "/p/"))
   end
   for i = 1, wholes do assert(found["whole " .. i], "a whole line is lost") end
 end
 
 local function retry(bytes)
   write(record, bytes)
-  local source, why = sources.record(record, "/p/")
+  local source, why = sources.open(nil, { retry_failed = record }, "/p/")
   if not source then
     assert(type(why) == "string" and why:find("^retry_failed: ") and not why:find("%c") and core.is_utf8(why), tostring(why))
     return
