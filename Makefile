@@ -129,23 +129,25 @@ fuzz: deps-test
 	@for f in $(FUZZERS); do \
 		clang -std=c11 -O1 -g -pthread -fsanitize=fuzzer,address,undefined -DREVEC_VERSION='""' -Isrc -I$(call include_of,5.4) \
 			-o build-fuzz/$$f spec/fuzz/$$f.c src/*.c -llua5.4 -lcurl -lm && mkdir -p build-fuzz/$$f.corpus && \
-		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -len_control=0 -max_len=1024 -print_final_stats=1 -artifact_prefix=build-fuzz/ \
+		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -len_control=0 -max_len=6000 -print_final_stats=1 -artifact_prefix=build-fuzz/ \
 			$$(test ! -f spec/fuzz/$$f.dict || echo -dict=spec/fuzz/$$f.dict) build-fuzz/$$f.corpus || exit 1; done
 
-# The core's specs in this process under ASan with UBSan, then TSan; the command's own run in processes without.
+# All specs of revec, the commands that they start included, under ASan with UBSan and LSan, then under TSan.
 SANITIZE_LUA ?= lua5.4
-sanitize_run = REVEC_BUILD=build-$(1) LD_PRELOAD=$$($(CC) -print-file-name=lib$(1).so) $(2) $(SANITIZE_LUA) /usr/bin/busted -p _spec spec/core
+SANITIZE_SPECS := spec/core $(filter-out spec/support_spec.lua spec/demo_spec.lua,$(wildcard spec/*_spec.lua))
+sanitize_run = REVEC_BUILD=build-$(1) LD_PRELOAD=$$($(CC) -print-file-name=lib$(1).so) $(2) $(SANITIZE_LUA) /usr/bin/busted -p _spec $(SANITIZE_SPECS)
 .PHONY: sanitize
 sanitize: deps-test
-	@$(MAKE) --no-print-directory -s BUILD=build-asan CFLAGS='-O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer' LDFLAGS='-fsanitize=address,undefined' all internals
+	@$(MAKE) --no-print-directory -s BUILD=build-asan CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' LDFLAGS='-fsanitize=address,undefined' all internals
 	@$(MAKE) --no-print-directory -s BUILD=build-tsan CFLAGS='-O1 -g -fsanitize=thread' LDFLAGS='-fsanitize=thread' all internals
-	$(call sanitize_run,asan,ASAN_OPTIONS=detect_leaks=1)
+	$(call sanitize_run,asan,ASAN_OPTIONS=detect_leaks=1 REVEC_FAILING=1)
 	$(call sanitize_run,tsan)
 
+SOAK_MINUTES ?= 30
 .PHONY: soak
 soak: deps-test
 	@$(MAKE) --no-print-directory -s all internals
-	@REVEC_REQUESTS=100000 REVEC_KILLS=200 REVEC_FILES=1000000 REVEC_NAMES=1 spec/run spec/long
+	@SOAK_MINUTES=$(SOAK_MINUTES) REVEC_REQUESTS=100000 REVEC_KILLS=200 REVEC_FILES=1000000 REVEC_NAMES=1 spec/run spec/long
 
 # What `make test` leaves out: the other Luas, and the whole suite with the JIT off.
 .PHONY: compat
@@ -206,8 +208,8 @@ help:
 	@echo "make compat     the core's specs under Lua 5.1 to 5.3, all specs with the JIT off"
 	@echo "make lint       compilers' warnings, cppcheck, luacheck"
 	@echo "make fuzz       what is read from outside, under libFuzzer, FUZZ_SECONDS=600 each"
-	@echo "make sanitize   the core's specs under ASan, UBSan, LSan and TSan; SANITIZE_LUA=luajit"
-	@echo "make soak       the long specs at full length: 100,000 requests, 200 kills, a million files"
+	@echo "make sanitize   revec's specs under ASan, UBSan, LSan and TSan; SANITIZE_LUA=luajit"
+	@echo "make soak       the long specs at full length: SOAK_MINUTES=30, 100,000 requests, 200 kills, a million files"
 	@echo "make install    PREFIX=/usr/local LUA=lua5.4; make uninstall takes it away again"
 	@echo "make docs       doc/options.md from the table of options"
 	@echo "make clean      removes what was built"

@@ -6,6 +6,7 @@ local http = require("socket.http")
 local lfs = require("lfs")
 local ltn12 = require("ltn12")
 local socket = require("socket")
+local paths = require("spec.support.paths")
 local process = require("spec.support.process")
 
 local RUN_SECONDS = 30
@@ -16,11 +17,21 @@ local harness = { root = process.root, read = process.read }
 
 local folders, runs, backends = {}, {}, {}
 
-local function interpreter()
+-- Under a sanitizer (make sanitize) only the interpreter is run with it, and this checkout's scripts take the core built
+-- with it.
+local sanitizer = os.getenv("REVEC_BUILD") and os.getenv("LD_PRELOAD")
+local sanitized_core = [[package.preload["revec.core"] = function(name)
+  return assert(package.loadlib(%q .. "/" .. _VERSION:match("%%d+%%.%%d+") .. "/revec/core.so", "luaopen_revec_core"))(name)
+end]]
+
+local function interpreter(script)
   local wish = os.getenv("REVEC_LUA")
-  if not wish then return process.interpreter() end
-  local words = {}
-  for word in wish:gmatch("%S+") do words[#words + 1] = word end
+  local words = wish and {} or process.interpreter()
+  for word in (wish or ""):gmatch("%S+") do words[#words + 1] = word end
+  if sanitizer and (not script or script:sub(1, #harness.root) == harness.root) then
+    words[#words + 1] = "-e"
+    words[#words + 1] = sanitized_core:format(paths.build)
+  end
   return words
 end
 
@@ -28,7 +39,7 @@ end
 function harness.lua_command()
   local words = interpreter()
   for i, word in ipairs(words) do words[i] = process.quote(word) end
-  return table.concat(words, " ")
+  return (sanitizer and "LD_PRELOAD=" .. process.quote(sanitizer) .. " " or "") .. table.concat(words, " ")
 end
 
 ---------------------------------------------------------------------------------------------------------------------
@@ -145,7 +156,7 @@ function harness.spawn(options)
   for name in pairs(options) do assert(known_options[name], "harness: unknown option " .. tostring(name)) end
   local cwd = options.cwd or harness.tempdir()
   local command = options.inside and options.inside:words(cwd) or {}
-  for _, word in ipairs(options.command or interpreter()) do command[#command + 1] = word end
+  for _, word in ipairs(options.command or interpreter(options.script)) do command[#command + 1] = word end
   if not options.command then command[#command + 1] = options.script or harness.root .. "/rebuild.lua" end
   for _, word in ipairs(options.args or {}) do command[#command + 1] = word end
 
@@ -158,9 +169,12 @@ function harness.spawn(options)
     process.write(stdin, options.stdin)
   end
   run.cwd = cwd
+  local env = {}
+  for name, value in pairs(options.env or {}) do env[name] = value end
+  if sanitizer and options.command then env.LD_PRELOAD = false end
   run.began = socket.gettime()
   run.child = process.spawn {
-    command = command, env = options.env, cwd = run.cwd,
+    command = command, env = env, cwd = run.cwd,
     stdin = stdin, stdout = run.stdout, stderr = run.stderr,
   }
   run.pid = run.child.pid

@@ -60,7 +60,8 @@ local function launch(self)
   for _, word in ipairs(process.interpreter()) do command[#command + 1] = word end
   command[#command + 1] = process.root .. "/spec/support/misbehave.lua"
   command[#command + 1] = self.dir
-  self.child = process.spawn { command = command, stdin = "lifeline", stderr = self.dir .. "/stderr" }
+  self.child = process.spawn { command = command, stdin = "lifeline", stderr = self.dir .. "/stderr",
+    env = { LD_PRELOAD = false } }
   local deadline = socket.gettime() + START_SECONDS
   local port
   repeat
