@@ -3,7 +3,6 @@
 
 require "spec.support.paths"
 local harness = require "spec.support.harness"
-local process = require "spec.support.process"
 local server = require "spec.support.server"
 
 local RUN_SECONDS = 1200
