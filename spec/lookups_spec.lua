@@ -1,5 +1,7 @@
 -- How it is found out what is indexed: by each image, by groups, by the list; and what happens when one of them fails.
+require "spec.support.paths"
 local harness = require "spec.support.harness"
+local revec = require "revec"
 local server = require "spec.support.server"
 
 local BATCH, LIST, ONE, EMBED = "^GET /api/v1/vectors/batch/get", "^GET /api/v1/vectors/%?", "^GET /api/v1/vectors/[%x-]+$", "^POST "
@@ -95,13 +97,14 @@ describe("--check", function()
   for _, check in ipairs { "batch", "list" } do
     it(check .. " knows UUIDs in whatever form the files have them", function()
       local bare = uuid(1):gsub("-", "")
-      local storage = harness.tree { bare .. ".jpg", uuid(2):upper() .. ".jpg", "17.jpg", "x.jpg" }
-      local handler = having { uuid(1), uuid(2), "17" } .. [[
+      local storage = harness.tree { bare .. ".jpg", uuid(2):upper() .. ".jpg", "17.jpg", "x.jpg",
+                                     "{" .. uuid(3) .. "}.jpg" }
+      local handler = having { uuid(1), uuid(2), uuid(3), "17" } .. [[
         if request.path:find("batch") then
           -- As Qdrant does: it takes UUIDs in any form and tells them in its own.
           for i, id in ipairs(request.query_all.ids) do
             if id == "x" then return reply.json(500, '{"detail":"x is not a valid point ID"}') end
-            id = id:lower()
+            id = id:lower():gsub("[{}]", "")
             if #id == 32 then id = id:gsub("(%x%x%x%x%x%x%x%x)(%x%x%x%x)(%x%x%x%x)(%x%x%x%x)", "%1-%2-%3-%4-") end
             request.query_all.ids[i] = id
           end
@@ -109,7 +112,7 @@ describe("--check", function()
           return reply.vector()
         end
         reply.correctly()]]
-      assert.same({ 0, 4, 1, 0, 3 }, counts(run(handler, storage, { "--check", check, "--batch-size", "3" })))
+      assert.same({ 0, 5, 1, 0, 4 }, counts(run(handler, storage, { "--check", check, "--batch-size", "3" })))
       assert.equal(1, s:count(EMBED))
     end)
   end
@@ -117,12 +120,14 @@ describe("--check", function()
   it("auto asks in groups for few images, and never lists", function()
     local storage, ids = storage_of(300)
     assert.same({ 0, 300, 150, 0, 150 }, counts(run(having(half(ids)) .. "reply.correctly()", storage, { "--max-concurrent", "20" })))
-    assert.same({ 0, 30, 0, 150 }, { s:count(ONE), s:count(BATCH), s:count(LIST), s:count(EMBED) })
+    assert.same({ 0, 0, 150 }, { s:count(ONE), s:count(LIST), s:count(EMBED) })
+    assert.is_true(s:count(BATCH) >= 30 and s:count(BATCH) < 40, s:count(BATCH))
   end)
 
   it("auto reads the list once many images are to come", function()
     local storage, ids = storage_of(5000)
-    local result = run(having(ids) .. "reply.correctly()", storage, { "--quiet" })
+    -- Slower than the walk, which is to be ahead.
+    local result = run(having(ids) .. "reply.sleep(0.02) reply.correctly()", storage, { "--quiet" })
     assert.same({ 0, 5000, 0, 0, 5000 }, counts(result))
     assert.same({ 0, 6, 0 }, { s:count(ONE), s:count(LIST), s:count(EMBED) })
     assert.is_true(s:count(BATCH) >= 100 and s:count(BATCH) < 150, s:count(BATCH))
@@ -164,13 +169,14 @@ describe("--check", function()
       for i = 1, 1000 do records[i] = '{"id":"' .. request.n .. "-" .. i .. '"}' end
       reply.json(200, '{"status":"success","data":[' .. table.concat(records, ",") .. "]}")]],
   } do
-    it("list: when its third page " .. name .. ", auto goes on without, and nothing is embedded twice", function()
+    it("list: when its second page " .. name .. ", auto goes on without, and nothing is embedded twice", function()
       local storage, ids = storage_of(3500)
       local handler = having(half(ids)) .. [[
         if request.path == "/api/v1/vectors/" and request.query.offset then
-          state.pages = (state.pages or 0) + 1
-          if state.pages >= 1 then ]] .. page .. [[ return end
+          ]] .. page .. [[
+          return
         end
+        reply.sleep(request.path:find("batch") and 0.02 or 0)
         reply.correctly()]]
       local result = run(handler, storage, { "--quiet", "--max-concurrent", "20", "--batch-size", "100", "--max-retries", "1" })
       assert.same({ 0, 3500, 1750, 0, 1750 }, counts(result))
@@ -207,6 +213,109 @@ describe("--check", function()
     local result = run("reply.json(401, '{\"detail\":\"who are you\"}')", storage)
     assert.same({ 3, 50, 0, 0, 0 }, counts(result))
     assert.matches("who are you", result.stderr)
+  end)
+
+  -- A job of the library's on a server with this handler.
+  local function job(handler, storage, options)
+    s = server.start("return function(request, reply)\n" .. handler .. "\nend", { dim = 3 })
+    local all = { storage_path = storage, api_url = s.url, retry_delay = 0.01, failed_dir = harness.tempdir() }
+    for name, value in pairs(options) do all[name] = value end
+    return assert(revec.start(all))
+  end
+
+  local function finished(a_job)
+    local deadline = os.time() + 20
+    while a_job:step(1) do assert(os.time() < deadline, "the job hangs") end
+    return a_job:report()
+  end
+
+  it("ends when stopped in mid-list while an image waits to be asked for again", function()
+    local storage, ids = storage_of(3500)
+    local a_job = job(having(ids) .. [[
+      if request.path == "/api/v1/vectors/" then
+        reply.sleep(0.5)
+      elseif request.path:find("batch") then
+        state.groups = (state.groups or 0) + 1
+        if state.groups == 50 then return reply.json(500, "{}") end
+      elseif request.method == "GET" then
+        reply.sleep(0.1)
+        if request.id:byte(-1) % 2 == 0 then return reply.json(400, '{"detail":"odd"}') end
+      end
+      reply.correctly()]], storage, { max_concurrent = 20, batch_size = 20, on_failure = function() return "retry" end })
+    local deadline, stopped = os.time() + 20, false
+    while a_job:step(0.05) do
+      if a_job.lookups.listing and a_job.lookups:gathered("lookup") > 0 then
+        stopped = true
+        a_job:stop()
+      end
+      assert(os.time() < deadline, "the job hangs")
+    end
+    assert.is_true(stopped)
+    local report = a_job:report()
+    assert.equal(report.total, report.succeeded + report.failed + report.skipped + report.pending)
+  end)
+
+  it("a skip out of the list breaks no row of failures", function()
+    local names, some = {}, {}
+    for i = 1, 600 do
+      local id = ("%08x-1234-4abc-8def-%012x"):format(i, i)
+      names[i] = id .. ".jpg"
+      if i % 2 == 0 then some[#some + 1] = id end
+    end
+    local storage = harness.tree(names)
+    local function handler(status)
+      return having(some) .. "if request.method == 'POST' then return reply.json(" .. status .. ", '{}') end reply.correctly()"
+    end
+    local options = { check = "list", max_retries = 0, max_concurrent = 1 }
+    assert.equal("refused", finished(job(handler(500), storage, options)).reason)
+    s:stop()
+    assert.equal("denied", finished(job(handler(401), storage, options)).reason)
+    assert.is_true(s:count(EMBED) <= 10, s:count(EMBED))
+  end)
+
+  it("no group's request is longer than 8 KB", function()
+    local names = {}
+    for i = 1, 40 do names[i] = ("图"):rep(82) .. ("%03d"):format(i) .. ".jpg" end
+    assert.equal(40, finished(job("reply.correctly()", harness.tree(names), { check = "batch", batch_size = 100 })).succeeded)
+    for _, request in ipairs(s:requests()) do assert.is_true(#request.target <= 8192, #request.target) end
+  end)
+
+  it("a list that a 200 refuses as throttled is tried again", function()
+    local storage, ids = storage_of(20)
+    local report = finished(job(having(ids) .. [[
+      if request.path == "/api/v1/vectors/" and request.seen == 1 then
+        return reply.json(200, '{"status":"error","message":"Throttling.RateQuota","data":null}')
+      end
+      reply.correctly()]], storage, { check = "list" }))
+    assert.same({ "done", 20, 1 }, { report.reason, report.skipped, report.throttled })
+  end)
+
+  it("an odd id that the route rejects costs one group", function()
+    local names = {}
+    for i = 1, 200 do names[i] = uuid(i) .. ".jpg" end
+    names[5] = "0000-odd.jpg"
+    local report = finished(job([[
+      for _, id in ipairs(request.query_all.ids or {}) do
+        if #id < 36 then return reply.json(422, '{"detail":"no"}') end
+      end
+      reply.correctly()]], harness.tree(names), { check = "batch", max_concurrent = 1 }))
+    assert.equal(200, report.succeeded)
+    assert.is_true(s:count(BATCH) >= 18, s:count(BATCH))
+  end)
+
+  it("says what it falls back from, and why", function()
+    local storage = storage_of(4000)
+    local result = run([[
+      if request.path == "/api/v1/vectors/" then
+        state.listed = true
+        return reply.json(500, '{"detail":"metadata"}')
+      end
+      if request.path:find("batch") and state.listed then return reply.not_indexed() end
+      if request.path:find("batch") then reply.sleep(0.03) end
+      reply.correctly()]], storage, { "--max-retries", "0", "--quiet", "--max-concurrent", "10" })
+    assert.equal(4000, result.number("Succeeded"))
+    assert.matches("WARNING %- The index cannot be listed, asking in groups: metadata\n", result.stderr)
+    assert.matches("WARNING %- The backend takes no look%-ups of many, asking one by one: not indexed: ", result.stderr)
   end)
 
   it("--verify looks up in groups what was embedded", function()

@@ -133,12 +133,13 @@ static void value_starts(struct rv_skim *s, char c)
 {
     s->field = find_field(s);
     s->escaped = false;
-    if (s->field == FIELD_LIST) {
-        s->list_seen = true;
-        s->first = true;
-        s->state = c == '[' ? RV_SKIM_ELEMENT : RV_SKIM_BROKEN;
+    if (s->field == FIELD_LIST && c == '[') {
+        s->list_seen = s->first = true;
+        s->state = RV_SKIM_ELEMENT;
         return;
     }
+    if (s->field == FIELD_LIST)
+        s->field = FIELD_NONE; /* a refusal may have null there: the list is missing */
     if (c == '"') {
         s->state = RV_SKIM_STRING;
     } else if (c == '{' || c == '[') {

@@ -211,9 +211,8 @@ end
 
 -- Whether what is indexed is being listed, or should be: no image is taken meanwhile.
 function Job:lists()
-  local asks = self.looks_up and not self.options.dry_run and not self.stopping and not self.walked
-  if asks and not self.lookups.listing
-    and self.lookups:wants_list(self.counts.taken, function() return (self:total()) end) then
+  if not self.looks_up or self.options.dry_run or self.stopping or self.walked then return false end
+  if self.lookups:list_is_due(self.counts.taken, (self:total())) then
     self.lookups:flush("lookup")
     self.lookups:ask_page()
   end
@@ -280,7 +279,8 @@ function Job:succeed(image, event)
 end
 
 function Job:skip(image)
-  self:no_failure()
+  -- Without a stage the list has said so, which tells nothing of how the backend is now.
+  if image.stage then self:no_failure() end
   self.counts.skipped = self.counts.skipped + 1
   self:tell("skipped", image)
   self:hook("on_skip", image)
@@ -369,13 +369,16 @@ end
 
 -- The answer for several images at once.
 function Job:answer_group(group, event)
-  if event.kind == "denied" and not self.accepted then self:stop("denied", self.backend.reason(event)) end
-  local is_indexed = event.kind ~= "pending" and self.lookups:settle(group, event)
-  for _, image in ipairs(group.images) do
-    if event.kind == "pending" then
-      self:give_back()
-    elseif is_indexed then
-      self.accepted = true
+  if event.kind == "pending" then
+    self.open = self.open - #group.images
+  elseif event.kind then
+    if event.kind == "denied" and not self.accepted then self:stop("denied", self.backend.reason(event)) end
+    if self.lookups:split(group, event) then self:tell("fallback", "groups", self.backend.reason(event)) end
+  else
+    local is_indexed = self.lookups:answered(event)
+    self.accepted = true
+    for _, image in ipairs(group.images) do
+      if self.aborted then break end
       self:advance(image, event, is_indexed(image))
     end
   end
@@ -384,8 +387,13 @@ end
 function Job:answer_page(event)
   if event.kind == "pending" then return end
   self.accepted = self.accepted or not event.kind
-  local ok, why = self.lookups:turn_page(event, self:total())
-  if not ok then self:stop(event.kind == "denied" and "denied" or "refused", why) end
+  local why = self.lookups:turn_page(event, (self:total()))
+  if not why then return end
+  if self.options.check == "list" then
+    self:stop(event.kind == "denied" and "denied" or "refused", "the list of what is indexed: " .. why)
+  else
+    self:tell("fallback", "list", why)
+  end
 end
 
 function Job:answer(event)

@@ -10,7 +10,9 @@ local core = require "revec.core"
 local Lookups = {}
 Lookups.__index = Lookups
 
-local GROUP_IDS, GROUP_BYTES = 100, 8000 -- of one request, its ids escaped
+local GROUP_IDS = 100
+local GROUP_BYTES = 7000                 -- of the ids in a URL; the last one may go beyond
+local GROUPS_FAIL = 3                    -- so many in a row: no more of them
 local PAGE = 1000                        -- records of one page of the list
 local MANY = 1000                        -- images taken, and as many to come: worth a list
 local LISTED_PER_IMAGE = 10              -- a list longer than this is not worth it, or endless …
@@ -26,9 +28,9 @@ local function new(engine, backend, routes, options, ids)
     in_groups = options.check ~= "each",
     group_size = math.min(options.batch_size, GROUP_IDS),
     groups = {},          -- by stage: images that are gathered
-    group_answered = false,
-    groups_failed = 0,    -- before the first that was answered
+    groups_failed = 0,    -- in a row
     odd_alone = false,    -- ids that an index may not take in bulk are asked by themselves
+    wants_list = options.check == "auto" or options.check == "list",
     listed = 0,           -- ids
     listing = nil,        -- the page that is being asked for
     complete = false,     -- the list is known
@@ -56,7 +58,7 @@ function Lookups:ask(image)
   local id = core.escape(image.id)
   local n = #group.images + 1
   group.images[n], group.ids[n] = image, id
-  group.bytes = group.bytes + #id
+  group.bytes = group.bytes + #"&ids=" + #id
   if n < self.group_size and group.bytes < GROUP_BYTES then return false end
   self:flush(image.stage)
   return true
@@ -79,34 +81,41 @@ function Lookups:gathered(stage)
   return group and #group.images or 0
 end
 
---- What a group's answer says.
--- @return a function that tells of an image of it whether it is indexed; or nil: all are being asked one by one
-function Lookups:settle(group, event)
-  if not event.kind then
-    self.group_answered = true
-    local found = {}
-    for _, id in ipairs(event.list) do found[id] = true end
-    return function(image) return found[image.id] or found[self.backend.bulk_id(image.id)] or false end
-  end
+--- What a group's good answer says: a function that tells of an image whether it is indexed.
+function Lookups:answered(event)
+  self.groups_failed = 0
+  local found = {}
+  for _, id in ipairs(event.list) do found[id] = true end
+  return function(image) return found[image.id] or found[self.backend.bulk_id(image.id)] or false end
+end
+
+--- A group has failed: its images are asked one by one.
+-- @return true when from here on all are
+function Lookups:split(group, event)
   local odd = false
   for _, image in ipairs(group.images) do
     odd = odd or not self.backend.bulk_id(image.id)
     self:ask_alone(image)
   end
-  self.odd_alone = self.odd_alone or odd
-  if not odd and not self.group_answered then self.groups_failed = self.groups_failed + 1 end
-  if event.kind == "not_found" or event.kind == "rejected" or self.groups_failed == 3 then self.in_groups = false end
-  return nil
+  if odd and not self.odd_alone then
+    self.odd_alone = true
+    return false
+  end
+  self.groups_failed = self.groups_failed + 1
+  if event.status ~= 404 and event.status ~= 405 and self.groups_failed < GROUPS_FAIL then return false end
+  local first = self.in_groups
+  self.in_groups = false
+  return first
 end
 
 -- ---- the list ----
 
 --- Whether the list should be read now, before further images are taken.
 -- @param taken images so far
--- @param total → images found so far; called only when it matters
-function Lookups:wants_list(taken, total)
-  if self.check == "list" then return not self.complete end
-  return self.check == "auto" and not self.complete and taken >= MANY and total() - taken >= MANY
+-- @param found images found so far
+function Lookups:list_is_due(taken, found)
+  if self.complete or self.listing or not self.wants_list then return false end
+  return self.check == "list" or taken >= MANY and found - taken >= MANY
 end
 
 --- Asks for the list's next page, its first to begin with.
@@ -118,33 +127,30 @@ function Lookups:ask_page()
   self.engine:submit(self.routes.list, self.backend:list_url(PAGE, page.last), page)
 end
 
--- The list cannot be had; without groups there is nothing to fall back to.
-function Lookups:give_up(why)
-  if self.check == "list" then return nil, "the list of what is indexed: " .. why end
-  self.check, self.listing = "batch", nil
-  return true
-end
-
 --- A page has come, or failed for good.
 -- @param found images so far
--- @return true; or nil and why the run cannot go on
+-- @return nil, or why there is no list
 function Lookups:turn_page(event, found)
-  if event.kind then return self:give_up(self.backend.reason(event)) end
-  local list, before = event.list, self.listed
-  for i = 1, #list do
-    if self.ids:add(list[i], LISTED) then self.listed = self.listed + 1 end
-  end
-  if #list < PAGE then
-    self.complete, self.listing = true, nil
-  elseif self.listed == before then
-    return self:give_up("page " .. self.listing.number .. " holds nothing new")
-  elseif self.listed > math.max(LISTED_AT_LEAST[self.check], LISTED_PER_IMAGE * found) then
-    return self:give_up(string.format("%d ids and no end, for %d images", self.listed, found))
+  local list, before, why = event.list, self.listed, nil
+  if event.kind then
+    why = self.backend.reason(event)
   else
-    self.listing.last = list[#list]
-    self:ask_page()
+    for i = 1, #list do
+      if self.ids:add(list[i], LISTED) then self.listed = self.listed + 1 end
+    end
+    if #list < PAGE then
+      self.complete, self.listing = true, nil
+    elseif self.listed == before then
+      why = "page " .. self.listing.number .. " holds nothing new"
+    elseif self.listed > math.max(LISTED_AT_LEAST[self.check], LISTED_PER_IMAGE * found) then
+      why = string.format("%d ids and no end, for %d images", self.listed, found)
+    else
+      self.listing.last = list[#list]
+      self:ask_page()
+    end
   end
-  return true
+  if why then self.wants_list, self.listing = false, nil end
+  return why
 end
 
 --- Whether the list says that the id is indexed. Only once it is complete.

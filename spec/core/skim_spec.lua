@@ -177,12 +177,14 @@ describe("skim", function()
   end
 
   it("tells a list that is not there from an empty one", function()
-    local _, complete, broken, _, items = skim('{"status":"success","total":0}', { "status" }, "data", "id")
-    assert.same({ true, false, nil }, { complete, broken, items })
+    for _, rest in ipairs { "", ',"data":null', ',"data":{}', ',"data":"x"', ',"data":{"data":[]}' } do
+      local _, complete, broken, _, items = skim('{"status":"success","total":0' .. rest .. "}", { "status" }, "data", "id")
+      assert.same({ true, false, nil }, { complete, broken, items })
+    end
   end)
 
   for name, list in pairs {
-    ["null"] = "null", ["an object"] = "{}", ["a string"] = '"x"', ["numbers in it"] = "[1]", ["a list in it"] = '[[{"id":"a"}]]',
+    ["numbers in it"] = "[1]", ["a list in it"] = '[[{"id":"a"}]]',
     ["an element without the field"] = '[{"id":"a"},{"x":"b"}]', ["an empty element"] = "[{}]", ["no comma"] = '[{"id":1}{"id":2}]',
     ["a comma too many"] = '[{"id":1},]', ["a leading comma"] = '[,{"id":1}]', ["the wrong bracket"] = '[{"id":1}}',
     ["an object for the field"] = '[{"id":{}}]', ["a field of 5,000 bytes"] = '[{"id":"' .. ("x"):rep(5000) .. '"}]',

@@ -66,7 +66,9 @@ local BARE_UUID = "^(" .. HEX:rep(2) .. ")(" .. HEX .. ")(" .. HEX .. ")(" .. HE
 function Api.bulk_id(id)
   if #id == 36 and id:find(UUID) then return id:lower() end
   if id:find("^[1-9]%d*$") or id == "0" then return id end
-  local a, b, c, d, e = id:match(BARE_UUID)
+  local inner = id:match("^{(.*)}$") or id:match("^urn:uuid:(.*)$") or id
+  if inner ~= id and inner:find(UUID) then return inner:lower() end
+  local a, b, c, d, e = inner:match(BARE_UUID)
   return a and table.concat({ a, b, c, d, e }, "-"):lower()
 end
 
@@ -101,7 +103,7 @@ end
 function Api.reason(event)
   local body = event.body or ""
   if event.message then return event.message end
-  if event.kind == "too_large" then return "the answer is larger than 1 MB" end
+  if event.kind == "too_large" then return "the answer is larger than allowed" end
   if body:find("^%s*<") then return "an HTML page instead of an answer" end
   local fields = event.fields or {}
   local answer = fields.message and fields or cjson.decode(body)

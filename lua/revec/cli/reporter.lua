@@ -116,6 +116,10 @@ function events:denied(image, failure)
   self:cause(image, failure)
 end
 
+function events:fallback(what, why)
+  self:line("WARNING", "fallback", self.say("fallback_" .. what, why))
+end
+
 function events:folder(path, why)
   self:line("WARNING", "folder", self.say("folder", path, why))
 end
