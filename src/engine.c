@@ -126,6 +126,7 @@ static int opt_strings(lua_State *L, int idx, const char *key, char ***out)
 static void read_settings(lua_State *L, int idx, struct rv_settings *s)
 {
     s->max_concurrent = (int)rv_optint(L, idx, "max_concurrent", 5, 1, 1024);
+    s->adaptive = rv_optbool(L, idx, "adaptive");
     s->policy.max_retries = (int)rv_optint(L, idx, "max_retries", 3, 0, 1000);
     s->policy.retry_delay = rv_optnum(L, idx, "retry_delay", 1, 0, 3600);
     s->timeout = rv_optnum(L, idx, "timeout", 60, 0.001, 86400);

@@ -11,10 +11,12 @@ void rv_host_init(struct rv_host *h, const struct rv_settings *settings)
     *h = (struct rv_host){
         .state = RV_IO_STARTING,
         .max_concurrent = settings->max_concurrent,
+        .adaptive = settings->adaptive,
         .down_timeout = settings->down_timeout,
         .rate = settings->rate,
         .retry_delay = settings->policy.retry_delay,
     };
+    rv_limit_init(&h->limit, settings->max_concurrent);
 }
 
 static void enter(struct rv_host *h, enum rv_io_state state, const char *why)
@@ -23,27 +25,40 @@ static void enter(struct rv_host *h, enum rv_io_state state, const char *why)
     snprintf(h->reason, sizeof h->reason, "%s", why ? why : "");
 }
 
+int rv_host_level(const struct rv_host *h, double now)
+{
+    return h->adaptive ? rv_limit_level(&h->limit, now) : h->max_concurrent;
+}
+
+/* No request before, of a host that is there. */
+static double opens_at(const struct rv_host *h)
+{
+    double at = fmax(h->held_until, h->rate > 0 ? h->next_slot : 0);
+    return h->adaptive ? fmax(at, h->limit.next_at) : at;
+}
+
 int rv_host_limit(const struct rv_host *h, double now)
 {
-    if (h->state >= RV_IO_PAUSED || now < h->held_until || (h->rate > 0 && now < h->next_slot))
+    if (h->state >= RV_IO_PAUSED || now < opens_at(h))
         return 0;
     /* The first connection alone finds out whether there is anybody (and resolves the name once); the first
      * request after a hold whether it is over. */
-    return h->connected && !h->throttles ? h->max_concurrent : 1;
+    return h->connected && !h->throttles ? rv_host_level(h, now) : 1;
 }
 
 double rv_host_wakes(const struct rv_host *h, double now)
 {
     if (h->state == RV_IO_PAUSED)
         return fmin(h->probe_at, h->silent_since + h->down_timeout);
-    return fmax(now, fmax(h->held_until, h->rate > 0 ? h->next_slot : 0));
+    return fmax(now, opens_at(h));
 }
 
-void rv_host_sending(struct rv_host *h, double now)
+int rv_host_sending(struct rv_host *h, double now)
 {
     /* A slot that was missed by more than a tenth of a second is lost, not made up for in a burst. */
     if (h->rate > 0)
         h->next_slot = fmax(h->next_slot, now - 0.1) + 1 / h->rate;
+    return h->adaptive ? rv_limit_sent(&h->limit, now) : 0;
 }
 
 void rv_host_answered(struct rv_host *h, double now, double sent, bool throttled, double hold, bool announced,
@@ -89,6 +104,34 @@ void rv_host_silent(struct rv_host *h, double now, const char *why)
         enter(h, RV_IO_PAUSED, why);
         h->probes = 0;
         h->probe_at = now;
+    }
+}
+
+static enum rv_outcome outcome_of(const struct rv_request *r, bool throttled)
+{
+    switch (r->kind) {
+    case RV_UNREACHABLE: case RV_TLS: case RV_TIMEOUT: case RV_CUT_SHORT: case RV_OVERLOADED: case RV_BACKEND_ERROR:
+    case RV_UNREADABLE_FILE:
+        return RV_FAILED;
+    default:
+        return throttled ? RV_REFUSED : RV_ACCEPTED;
+    }
+}
+
+void rv_host_ended(struct rv_host *h, const struct rv_request *r, struct rv_decision *d, double wait, double now)
+{
+    const char *why = r->message ? r->message : rv_kind_name(r->kind);
+    bool holds = !h->adaptive
+        || rv_limit_ended(&h->limit, r->sent_at, r->level, outcome_of(r, d->holds), wait, now) || h->throttles;
+    if (r->kind == RV_UNREADABLE_FILE)
+        return; /* says nothing of the host */
+    if (d->holds && !holds) {
+        h->silent = 0;
+        d->delay = 0;
+    } else if (r->status || r->kind == RV_BAD_ANSWER || r->kind == RV_TOO_LARGE) {
+        rv_host_answered(h, now, r->sent_at, d->holds, d->delay, wait > 0, why);
+    } else {
+        rv_host_silent(h, now, why);
     }
 }
 

@@ -6,10 +6,13 @@
 #define RV_HOST_H
 
 #include "io.h"
+#include "limit.h"
 
 struct rv_host {
     enum rv_io_state state;
     int max_concurrent;
+    bool adaptive;
+    struct rv_limit limit; /* used when adaptive */
     double down_timeout, rate, retry_delay;
     bool connected;        /* a connection was made once; set by the transfers */
     int silent;            /* attempts in a row without any HTTP answer */
@@ -35,8 +38,19 @@ int rv_host_limit(const struct rv_host *h, double now);
 /* When it is worth asking again if the limit is 0: a time, or now when it is not 0. */
 double rv_host_wakes(const struct rv_host *h, double now);
 
-/* A request is being sent. */
-void rv_host_sending(struct rv_host *h, double now);
+/* How many requests may be in flight when nothing holds them back. */
+int rv_host_level(const struct rv_host *h, double now);
+
+/* A request is being sent; what it returns is its level. */
+int rv_host_sending(struct rv_host *h, double now);
+
+/*
+ * An attempt of r has ended. wait: seconds that the server asked for, negative for none. The delay of a throttled one
+ * becomes 0 where it does not hold the host but only lowers how many are in flight.
+ */
+void rv_host_ended(struct rv_host *h, const struct rv_request *r, struct rv_decision *d, double wait, double now);
+
+/* What that means to the host, and what else may be told: */
 
 /*
  * An HTTP answer came, throttled or not, to a request sent at `sent`. hold: seconds to hold back; announced: whether

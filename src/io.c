@@ -141,19 +141,13 @@ static void asked(struct rv_io *io, struct rv_request *r)
 /* An attempt of r has ended and was judged: tell the host, then end it or put it off. */
 static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_after, double now)
 {
-    const char *why = r->message ? r->message : rv_kind_name(r->kind);
     int *counted = r->asking ? &r->ask_counted : &r->counted;
     struct rv_policy policy = io->settings.policy;
     if (r->route->max_retries >= 0)
         policy.max_retries = r->route->max_retries;
     struct rv_decision d = rv_decide(&policy, r->kind, r->status, *counted, r->tries, io->host.throttles,
                                      retry_after, rv_random());
-    if (r->kind == RV_UNREADABLE_FILE)
-        ; /* says nothing of the host */
-    else if (r->status || r->kind == RV_BAD_ANSWER || r->kind == RV_TOO_LARGE)
-        rv_host_answered(&io->host, now, r->sent_at, d.holds, d.delay, retry_after > 0, why);
-    else
-        rv_host_silent(&io->host, now, why);
+    rv_host_ended(&io->host, r, &d, retry_after, now);
     if (r->route == &io->probe_route) {
         io->probing = false;
         rv_host_probed(&io->host, now);
@@ -197,7 +191,7 @@ static void start(struct rv_io *io, struct rv_request *r, double now)
     if (begun == RV_BEGUN && !curl_multi_add_handle(io->multi, rv_transfer_easy(t))) {
         r->sent_at = now;
         io->busy[io->active++] = t;
-        rv_host_sending(&io->host, now);
+        r->level = rv_host_sending(&io->host, now);
         return;
     }
     rv_transfer_free(t);
@@ -310,14 +304,14 @@ static bool exchange(struct rv_io *io, double now)
         .active = io->active,
         .ready = io->ready.count + io->urgent.count + in.count,
         .waiting = io->waiting.count,
-        .limit = io->host.max_concurrent,
+        .limit = rv_host_level(&io->host, now),
         .sends = io->sends,
         .retries = io->retries,
         .throttled = io->throttled,
     };
     memcpy(io->published.reason, io->host.reason, sizeof io->host.reason);
     measure_rate(io, now);
-    bool starving = io->published.ready < (io->host.max_concurrent + 1) / 2;
+    bool starving = io->published.ready < (io->published.limit + 1) / 2;
     if (news || (io->out.count && !io->rung && (starving || io->out.count >= RING_AT || now - io->first_event >= RING_AFTER_S))) {
         io->rung = true;
         rv_notify_ring(io->notify);
@@ -426,7 +420,7 @@ struct rv_io *rv_io_start(struct rv_settings *settings, const struct rv_notify *
     rv_list_init(&io->ready);
     io->probe_route = (struct rv_route){.method = probe_method, .max_bytes = 1 << 20, .max_retries = -1};
     rv_host_init(&io->host, &io->settings);
-    io->published.limit = io->settings.max_concurrent;
+    io->published.limit = rv_host_level(&io->host, 0);
     size_t slots = (size_t)io->settings.max_concurrent + 1; /* one for the probe */
     io->busy = calloc(slots, sizeof(struct rv_transfer *));
     io->idle = calloc(slots, sizeof(struct rv_transfer *));

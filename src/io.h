@@ -37,6 +37,7 @@ struct rv_route {
 
 struct rv_settings {
     int max_concurrent;     /* 1..1024 */
+    bool adaptive;          /* that is the most; how many it really is follows the backend, see limit.h */
     struct rv_policy policy;
     double timeout, connect_timeout, down_timeout; /* seconds */
     double rate;            /* requests per second, 0 for no limit */
@@ -71,6 +72,7 @@ struct rv_request {
     int tries;       /* attempts of every sort */
     int sends;       /* times that it went on the wire, libcurl's own re-sends included */
     double sent_at;  /* rv_now() when the last attempt began */
+    int level;       /* … and what rv_host_sending told of it */
     double due;      /* when WAITING: rv_now() to be tried again */
     double delay;    /* of a RETRY event: seconds until then */
     char *message;   /* why it failed, as libcurl says it; NULL when a status says it */

@@ -96,6 +96,23 @@ describe("throttling", function()
     assert.is_true(held >= 1)
   end)
 
+  it("only lowers how many are in flight, under adaptive, where no time is asked for", function()
+    local engine, s, route = serve([[
+      state.busy = (state.busy or 0) + 1
+      if state.busy > 4 then reply.json(429, "no") else reply.sleep(0.02) reply.json(200, "{}") end
+      state.busy = state.busy - 1
+    ]], { max_concurrent = 64, adaptive = true, max_retries = 0 })
+    assert.equal(2, engine:stats().limit)
+    for i = 1, 100 do engine:submit(route, s.url .. "/" .. i, i) end
+    local events, retries = engines.collect(engine, 100)
+    assert.same({ ok = 100 }, count_kinds(events))
+    local stats = engine:stats()
+    assert.is_true(#retries >= 1)
+    assert.equal(0, retries[1].retry_in)
+    assert.same({ #retries, 100 + #retries }, { stats.throttled, s:count() })
+    assert.is_true(stats.limit < 16, stats.limit)
+  end)
+
   it("is asked by one request at a time until something is accepted", function()
     local engine, s, route = serve([[
       if request.n > 5 and request.n < 12 then return reply.json(429, "") end

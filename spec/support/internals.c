@@ -237,6 +237,7 @@ static int in_host(lua_State *L)
 {
     struct rv_settings settings = {
         .max_concurrent = (int)number_field(L, 1, "max_concurrent", 5),
+        .adaptive = rv_optbool(L, 1, "adaptive"),
         .policy = {.retry_delay = number_field(L, 1, "retry_delay", 1)},
         .down_timeout = number_field(L, 1, "down_timeout", 60),
         .rate = number_field(L, 1, "rate", 0),
@@ -264,10 +265,43 @@ static int host_connected(lua_State *L)
     return 0;
 }
 
+/* host:sending(now) -> its level */
 static int host_sending(lua_State *L)
 {
-    rv_host_sending(check_host(L), luaL_checknumber(L, 2));
-    return 0;
+    lua_pushinteger(L, rv_host_sending(check_host(L), luaL_checknumber(L, 2)));
+    return 1;
+}
+
+/* host:level(now) -> how many may be in flight when nothing holds them back */
+static int host_level(lua_State *L)
+{
+    lua_pushinteger(L, rv_host_level(check_host(L), luaL_checknumber(L, 2)));
+    return 1;
+}
+
+/* host:ended(now, sent, level, kind [, hold [, wait]]): throttled when there is a hold -> how much of the hold is left */
+static int host_ended(lua_State *L)
+{
+    struct rv_host *host = check_host(L);
+    struct rv_request *r = rv_request_new(NULL, "", NULL, NULL, 0);
+    if (!r)
+        return luaL_error(L, "out of memory");
+    r->sent_at = luaL_checknumber(L, 3);
+    r->level = (int)luaL_checkinteger(L, 4);
+    r->kind = check_kind(L, 5);
+    r->status = r->kind == RV_UNREACHABLE || r->kind == RV_TIMEOUT ? 0 : 200;
+    struct rv_decision d = {.holds = !lua_isnoneornil(L, 6), .delay = luaL_optnumber(L, 6, 0)};
+    rv_host_ended(host, r, &d, luaL_optnumber(L, 7, -1), luaL_checknumber(L, 2));
+    rv_request_free(r);
+    lua_pushnumber(L, d.delay);
+    return 1;
+}
+
+/* host:throttles() -> throttled answers in a row */
+static int host_throttles(lua_State *L)
+{
+    lua_pushinteger(L, check_host(L)->throttles);
+    return 1;
 }
 
 /* host:answered(now [, hold, announced, why [, sent]]): throttled when there is a hold; sent: now */
@@ -549,6 +583,7 @@ int luaopen_revec_internals(lua_State *L)
 {
     static const luaL_Reg host_methods[] = {
         {"limit", host_limit}, {"wakes", host_wakes}, {"connected", host_connected}, {"sending", host_sending},
+        {"level", host_level}, {"ended", host_ended}, {"throttles", host_throttles},
         {"answered", host_answered}, {"silent", host_silent}, {"probe_due", host_probe_due}, {"probing", host_probing},
         {"probed", host_probed}, {"tick", host_tick}, {"give_up", host_give_up}, {"state", host_state}, {NULL, NULL},
     };

@@ -1,0 +1,287 @@
+/* See limit.h. */
+#include "limit.h"
+
+#include <math.h>
+
+enum {
+    DEBT = 120,         /* accepted requests that pay for a refusal: less than 1 % are refused */
+    MIN_ACCEPTED = 3,   /* in a second, to speak of a rate */
+    MAX_STALLS = 3,     /* rounds without a gain end the start */
+    MIN_ANSWERS = 60,   /* in a window: fewer tell chance from gain badly, unless the gain is to be large */
+    MAX_KEPT = 16,      /* windows between two tries, at most */
+};
+static const double STALL = 1.25;   /* a round that brings less than this is without a gain */
+static const double GAIN = 0.3;     /* what a higher limit has to bring, as a part of its rise */
+static const double LOSS = 0.98;    /* what a lower limit may cost */
+static const double STEP = 0.25;    /* the first rise; it doubles up to 1 while it pays */
+static const double CUT = 0.08;     /* how far below the ceiling a cut takes the rate */
+static const double MIN_FLAT_S = 3; /* from a cut back to the ceiling */
+static const double SLACK_S = 0.005; /* timers are late: so much may be made up for */
+static const double FIRST_REST_S = 0.1, REST_S = 0.05, MAX_REST_S = 0.4; /* no request so long after a refusal */
+
+static void start(struct rv_limit *l)
+{
+    l->phase = RV_LIMIT_START;
+    l->limit = l->kept = l->max < 2 ? 1 : 2;
+    l->target = l->max < 4 ? l->max : 4;
+    l->goodput = 0;
+    l->fruitless = l->settling = 0;
+    l->debt = 0;
+}
+
+void rv_limit_init(struct rv_limit *l, int max)
+{
+    *l = (struct rv_limit){.max = max, .step = STEP, .cut_at = -INFINITY};
+    start(l);
+}
+
+/* ---- the rate ---- */
+
+static double rate(const struct rv_limit *l, double now)
+{
+    double x = fmax(0, now - l->grows_since) / l->flat - 1;
+    return l->ceiling * (1 + CUT * x * x * x);
+}
+
+/* Requests of the last second that were accepted or, being still in flight, not refused. */
+static double recently(const struct rv_limit *l, double now)
+{
+    double sum = l->in_flight;
+    for (long s = l->slice; s >= 0 && s > l->slice - RV_LIMIT_SLICES; s--)
+        sum += fmin(1, fmax(0, (double)(s + 1) - 8 * (now - 1))) * l->slices[s % RV_LIMIT_SLICES];
+    return sum;
+}
+
+static void count(struct rv_limit *l, double sent_at)
+{
+    long slice = (long)floor(sent_at * 8);
+    if (slice - l->slice >= RV_LIMIT_SLICES)
+        l->slice = slice - RV_LIMIT_SLICES;
+    while (l->slice < slice)
+        l->slices[++l->slice % RV_LIMIT_SLICES] = 0;
+    if (slice > l->slice - RV_LIMIT_SLICES)
+        l->slices[slice % RV_LIMIT_SLICES]++;
+}
+
+static void set_ceiling(struct rv_limit *l, double ceiling, double wait, double now)
+{
+    l->flat = fmax(MIN_FLAT_S, fmax(DEBT / ceiling, 30 * wait));
+    l->ceiling = ceiling;
+    l->grows_since = INFINITY;
+    l->rest = REST_S;
+    l->cut_at = now;
+}
+
+/* What was accepted of late tells by how much the rate was too high, but little when there was a pause. */
+static double lower(const struct rv_limit *l, double now)
+{
+    double was = rate(l, now);
+    return fmax(was / 2, fmin(was, recently(l, now)));
+}
+
+/* ---- concurrency ---- */
+
+static void begin_window(struct rv_limit *l, double now)
+{
+    l->window_at = now;
+    l->answers = l->accepted = 0;
+    l->latency_sum = 0;
+    l->reached = false;
+}
+
+static void keep(struct rv_limit *l, int limit)
+{
+    l->limit = l->target = limit;
+    l->phase = RV_LIMIT_HOLD;
+    l->settling = l->in_flight + 1;
+    l->windows = 0;
+}
+
+/* The same, when nothing is known of its goodput. */
+static void keep_anew(struct rv_limit *l, int limit)
+{
+    keep(l, limit);
+    l->goodput = 0;
+    l->fruitless = 2;
+}
+
+static void judge_round(struct rv_limit *l, double goodput)
+{
+    if (goodput >= STALL * l->goodput) {
+        l->goodput = goodput;
+        l->kept = l->limit;
+        l->fruitless = 0;
+    } else if (++l->fruitless == MAX_STALLS) {
+        keep_anew(l, l->kept);
+        return;
+    }
+    l->target = l->limit < l->max / 2 ? 2 * l->limit : l->max;
+}
+
+static void judge_try(struct rv_limit *l, double goodput)
+{
+    double least = l->limit > l->kept ? 1 + GAIN * (l->limit / (double)l->kept - 1) : LOSS;
+    bool better = goodput >= least * l->goodput;
+    l->step = better && l->limit > l->kept ? fmin(1, 2 * l->step) : STEP;
+    if (better)
+        l->goodput = goodput;
+    else
+        l->downwards = !l->downwards;
+    l->fruitless = better ? 1 : l->fruitless < MAX_KEPT / 2 ? 2 * l->fruitless : MAX_KEPT;
+    keep(l, better ? l->limit : l->kept);
+}
+
+static void begin_try(struct rv_limit *l, bool may_lower, double now)
+{
+    bool may_raise = l->limit < l->max && l->debt < 1 && now >= l->no_higher_until;
+    if (!may_raise && !may_lower)
+        return;
+    l->downwards = may_lower && (l->downwards || !may_raise);
+    l->kept = l->limit;
+    l->phase = RV_LIMIT_TRY;
+    if (l->downwards)
+        l->limit = l->target = (int)fmin(0.8 * l->limit, l->limit - 1);
+    else
+        l->target = (int)fmin(l->max, fmax((1 + l->step) * l->limit, l->limit + 1));
+    l->settling = l->in_flight + 1;
+}
+
+/* Every answer that is no refusal; latency 0 for one that failed. */
+static void observe(struct rv_limit *l, bool accepted, double latency, double now)
+{
+    if (l->limit < l->target && accepted && ++l->limit == l->target && l->phase == RV_LIMIT_TRY)
+        l->settling = l->in_flight + 1;
+    if (l->phase == RV_LIMIT_TRY && l->limit < l->target)
+        return;
+    if (l->settling) {
+        if (!--l->settling)
+            begin_window(l, now);
+        return;
+    }
+    l->answers++;
+    l->accepted += accepted;
+    l->latency_sum += latency;
+    double round = l->phase == RV_LIMIT_START ? l->limit / 2 : fmax(4 * l->limit, MIN_ANSWERS * STEP / l->step);
+    if (l->answers < round || now - l->window_at < 0.9 * l->latency)
+        return;
+    double goodput = l->accepted / (now - l->window_at);
+    double mean = l->accepted ? l->latency_sum / l->accepted : 0;
+    bool failing = l->accepted < 0.95 * l->answers, reached = l->reached || failing;
+    begin_window(l, now);
+    if (!reached)
+        return;
+    if (mean > 0 && (!(l->least_latency > 0) || mean < l->least_latency))
+        l->least_latency = mean;
+    if (l->phase == RV_LIMIT_START) {
+        judge_round(l, goodput);
+    } else if (l->phase == RV_LIMIT_TRY) {
+        judge_try(l, goodput);
+    } else {
+        l->goodput = l->goodput > 0 ? 0.7 * l->goodput + 0.3 * goodput : goodput;
+        /* Fewer at once can only do good where they wait for each other, or fail. */
+        if (++l->windows >= l->fruitless)
+            begin_try(l, l->limit > 1 && (failing || mean > 1.5 * l->least_latency), now);
+    }
+}
+
+/* ---- refusals ---- */
+
+/* These return whether the host had better be held. */
+
+static bool refused_at_rate(struct rv_limit *l, double wait, double now)
+{
+    if (!(l->grows_since > now)) {
+        set_ceiling(l, lower(l, now), wait, now);
+    } else { /* nothing was accepted since the cut */
+        l->rest *= 2;
+        if (l->rest <= MAX_REST_S) /* the longer it is, the less there is of an earlier second in what is known */
+            l->ceiling = fmax(0.8 * l->ceiling, fmin(l->ceiling, recently(l, now)));
+    }
+    l->next_at = now + l->rest;
+    return l->rest > MAX_REST_S;
+}
+
+static bool refused_at_once(struct rv_limit *l, int level, double wait, double now)
+{
+    /* With clearly fewer it is refused too, and nothing accepted between: it is no matter of how many at once. */
+    if (l->suspect && (level == 1 || level < 0.9 * l->suspect)) {
+        l->suspect = 0;
+        if (recently(l, now) < MIN_ACCEPTED) {
+            start(l); /* nothing is known: anew, after the hold */
+            return true;
+        }
+        set_ceiling(l, recently(l, now), wait, now);
+        l->rest = FIRST_REST_S;
+        l->next_at = now + l->rest;
+        return false;
+    }
+    l->suspect = level;
+    l->cut_at = now;
+    l->step = l->phase == RV_LIMIT_START ? 1 : STEP;
+    /* Lower than just below, so that the next request tells something; what is accepted leads back up. */
+    keep_anew(l, (int)fmax(1, fmin(l->limit, 0.75 * level)));
+    l->target = (int)fmax(1, level - 1);
+    return false;
+}
+
+static bool refused(struct rv_limit *l, double sent, int level, double wait, double now)
+{
+    l->debt += DEBT;
+    l->no_higher_until = fmax(l->no_higher_until, now + 50 * wait);
+    if (sent <= l->cut_at)
+        return false;
+    return l->ceiling > 0 ? refused_at_rate(l, wait, now) : refused_at_once(l, level, wait, now);
+}
+
+static void accepted(struct rv_limit *l, double sent, double now)
+{
+    double latency = now - sent;
+    l->latency = l->latency > 0 && latency > l->latency ? l->latency + (latency - l->latency) / 8 : latency;
+    l->debt = fmax(0, l->debt - 1);
+    count(l, sent);
+    if (sent > l->cut_at)
+        l->suspect = 0;
+    if (!(l->ceiling > 0)) {
+        observe(l, true, latency, now);
+    } else if (l->grows_since > now) {
+        if (sent > l->cut_at)
+            l->grows_since = now;
+    } else if (now - l->grows_since > l->flat && rate(l, now) > 2 * recently(l, now)) {
+        /* Something else limits it by now. */
+        l->ceiling = 0;
+        keep_anew(l, l->in_flight + 1);
+    }
+}
+
+/* ---- what may be done ---- */
+
+int rv_limit_level(const struct rv_limit *l, double now)
+{
+    if (!(l->ceiling > 0))
+        return l->limit < l->max ? l->limit : l->max;
+    return (int)fmin(l->max, 2 + 2 * rate(l, now) * l->latency);
+}
+
+int rv_limit_sent(struct rv_limit *l, double now)
+{
+    l->in_flight++;
+    l->reached |= l->in_flight >= l->limit;
+    if (!(l->window_at > 0))
+        l->window_at = now;
+    /* Without a rate too a burst is spread, over half of what an answer takes, so that the first refusal stops it. */
+    double gap = l->ceiling > 0 ? 1 / rate(l, now) : l->latency / (2 * l->limit);
+    l->next_at = fmax(l->next_at, now - (l->ceiling > 0 ? SLACK_S : 0.001)) + gap;
+    return l->in_flight;
+}
+
+bool rv_limit_ended(struct rv_limit *l, double sent, int level, enum rv_outcome outcome, double wait, double now)
+{
+    l->in_flight--;
+    if (outcome == RV_REFUSED)
+        return refused(l, sent, level, fmax(0, wait), now) || wait > 0;
+    if (outcome == RV_ACCEPTED)
+        accepted(l, sent, now);
+    else if (!(l->ceiling > 0))
+        observe(l, false, 0, now);
+    return false;
+}
