@@ -12,7 +12,7 @@ local function values(option)
   if option.choices then return table.concat(option.choices, ", ") end
   if not option.min then return ({ strings = "text, repeatable", list = "texts" })[option.type] or option.type end
   if option.max >= 2 ^ 53 then return option.type .. ", at least " .. option.min end
-  return string.format("%s %.14g..%.14g", option.type, option.min, option.max)
+  return string.format("%s %.14g..%.14g%s", option.type, option.min, option.max, option.word and " or " .. option.word or "")
 end
 
 local function default(option)

@@ -169,20 +169,22 @@ describe("a throttled answer", function()
     ends_with(result, 0, { Succeeded = 3, Failed = 0, Throttled = 12 })
   end)
 
-  it("holds back everything until Retry-After", function()
-    local result = against(embeds [[
-      state.first = state.first or request.time
-      if request.time < state.first + 0.99 then return reply.json(429, '{}', {['Retry-After'] = '1'}) end
-      reply.embedding(request.id)]], { "--max-concurrent", "3" })
-    ends_with(result, 0, { Succeeded = 3 })
-    local embeds_at = {}
-    for _, request in ipairs(result.requests) do
-      if request.method == "POST" then embeds_at[#embeds_at + 1] = request.time - (embeds_at[0] or request.time) end
-      if request.method == "POST" then embeds_at[0] = embeds_at[0] or request.time end
-    end
-    -- At most the three that were in flight when it came, then none before the second is over.
-    for _, at in ipairs(embeds_at) do assert.is_true(at < 0.5 or at >= 0.99, at) end
-  end)
+  for _, concurrency in ipairs { "3", "auto" } do
+    it("holds back everything until Retry-After, " .. concurrency .. " at once", function()
+      local result = against(embeds [[
+        state.first = state.first or request.time
+        if request.time < state.first + 0.99 then return reply.json(429, '{}', {['Retry-After'] = '1'}) end
+        reply.embedding(request.id)]], { "--max-concurrent", concurrency })
+      ends_with(result, 0, { Succeeded = 3 })
+      local embeds_at = {}
+      for _, request in ipairs(result.requests) do
+        if request.method == "POST" then embeds_at[#embeds_at + 1] = request.time - (embeds_at[0] or request.time) end
+        if request.method == "POST" then embeds_at[0] = embeds_at[0] or request.time end
+      end
+      -- At most the three that were in flight when it came, then none before the second is over.
+      for _, at in ipairs(embeds_at) do assert.is_true(at < 0.5 or at >= 0.99, at) end
+    end)
+  end
 end)
 
 describe("a look-up", function()

@@ -37,12 +37,12 @@ describe("options.resolve", function()
   end)
 
   local bad = {
-    { "max_concurrent", 0, "integer 1..256 expected, got 0" },
-    { "max_concurrent", -1, "integer 1..256 expected, got -1" },
-    { "max_concurrent", 1e9, "integer 1..256 expected, got 1000000000" },
-    { "max_concurrent", 1.5, "integer 1..256 expected, got 1.5" },
-    { "max_concurrent", "many", 'integer 1..256 expected, got "many"' },
-    { "max_concurrent", {}, "integer 1..256 expected, got a table" },
+    { "max_concurrent", 0, "integer 1..256 or auto expected, got 0" },
+    { "max_concurrent", -1, "integer 1..256 or auto expected, got -1" },
+    { "max_concurrent", 1e9, "integer 1..256 or auto expected, got 1000000000" },
+    { "max_concurrent", 1.5, "integer 1..256 or auto expected, got 1.5" },
+    { "max_concurrent", "many", 'integer 1..256 or auto expected, got "many"' },
+    { "max_concurrent", {}, "integer 1..256 or auto expected, got a table" },
     { "limit", 0, "integer of at least 1 expected, got 0" },
     { "retry_delay", -0.5, "number 0..3600 expected, got -0.5" },
     { "timeout", 0, "number 0.001..86400 expected, got 0" },

@@ -16,6 +16,7 @@ Job.__index = Job
 local EVENTS_PER_STEP = 256
 local IMAGES_PER_STEP = 4096 -- of those that cost no request
 local REFUSED_AFTER = 100    -- failures of the backend's doing in a row, without a success, end the run
+local MAX_CONCURRENT = 256   -- when it is found out
 local DENIED_AFTER = 5       -- denials in a row end the run, once anything was accepted
 local ODD_AFTER = 20         -- answers that are all no answers end the run
 
@@ -46,9 +47,11 @@ end
 -- Fills self.engine, self.routes and self.source; true, or nil and why not.
 function Job:open_engine(headers)
   local options, backend = self.options, self.backend
+  local adaptive = options.max_concurrent == "auto"
   local why
   self.engine, why = core.engine {
-    max_concurrent = options.max_concurrent, max_retries = options.max_retries, retry_delay = options.retry_delay,
+    max_concurrent = adaptive and MAX_CONCURRENT or options.max_concurrent, adaptive = adaptive,
+    max_retries = options.max_retries, retry_delay = options.retry_delay,
     timeout = options.timeout, connect_timeout = options.connect_timeout, down_timeout = options.down_timeout,
     rate = options.rate, headers = headers, probe_url = backend.probe_url, user_agent = "revec/" .. core.version,
     cacert = options.cacert, cert = options.cert, key = options.key, insecure = options.insecure,
@@ -506,7 +509,7 @@ function Job:finish()
   report.pending = report.total - report.done
   report.reason = self.stopping or "done"
   report.message = self.message
-  report.active, report.limit, report.open, report.resume_in = nil, nil, nil, nil
+  report.active, report.open, report.resume_in = nil, nil, nil
   if self.record then
     local why
     report.record, why = self.record:close()

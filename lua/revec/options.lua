@@ -3,7 +3,8 @@
 -- A type is one of: string, url, integer, number, amount (a number or a share), boolean (a flag), strings (an array; the
 -- flag may be repeated; glob: of patterns), list (an array; the flag takes it separated by commas), choice, size, time and
 -- shard (units.lua); and, without a flag, hook (a function) and listener (a function or a table of them).
--- `cli` marks what only the command takes. A number's range is min..max, both included.
+-- `cli` marks what only the command takes. A number's range is min..max, both included;
+-- `word` is taken in its place.
 
 local core = require "revec.core"
 local units = require "revec.units"
@@ -14,8 +15,9 @@ local list = {
     en = "base URL of the backend", zh = "后端 API 基础 URL" },
   { name = "storage_path", type = "string", default = "./storage", metavar = "DIR", group = "documented",
     en = "folder of the images", zh = "存储路径" },
-  { name = "max_concurrent", type = "integer", default = 5, min = 1, max = 256, group = "documented",
-    en = "requests in flight at once, of every sort", zh = "最大并发数（所有请求合计）" },
+  { name = "max_concurrent", type = "integer", default = 5, min = 1, max = 256, word = "auto", group = "documented",
+    en = "requests in flight at once, of every sort; auto finds out what the backend bears, up to 256",
+    zh = "最大并发数（所有请求合计）；auto 自动探测后端能承受的并发数，上限 256" },
   { name = "batch_size", type = "integer", default = 10, min = 1, max = 1000, group = "documented",
     en = "images in one progress batch, and in one look-up (at most 100); never a barrier",
     zh = "批量处理大小（进度显示，以及一次查询的图像数，至多 100；不形成等待）" },
@@ -169,10 +171,11 @@ end
 
 local function range_of(option)
   if option.max >= 2 ^ 53 then return "of at least " .. option.min end
-  return string.format("%.14g..%.14g", option.min, option.max)
+  return string.format("%.14g..%.14g%s", option.min, option.max, option.word and " or " .. option.word or "")
 end
 
 local function as_number(option, value)
+  if option.word and value == option.word then return value end
   local n = type(value) == "string" and tonumber(value) or value
   if type(n) ~= "number" or n ~= n or n < option.min or n > option.max
     or (option.type == "integer" and n ~= math.floor(n)) then

@@ -111,7 +111,7 @@ local function run(given)
   local reporter = reporters.new(log, say, {
     batch_size = settings.batch_size, storage_path = settings.storage_path, dry_run = settings.dry_run,
     shown_url = options.redact(settings.api_url), terse = (bar and not settings.verbose) or settings.quiet,
-    names = bar,
+    names = bar, auto = settings.max_concurrent == "auto",
   })
   local for_library = {}
   for name, value in pairs(given) do for_library[name] = value end

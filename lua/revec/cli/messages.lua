@@ -45,6 +45,7 @@ local messages = {
   total_entries = { "列表中无法使用的路径: %d", "Unusable paths in the list: %d" },
   total_retries = { "重试: %d", "Retries: %d" },
   total_throttled = { "限流: %d", "Throttled: %d" },
+  found_limit = { "探测到的并发数: %d", "Concurrency found: %d" },
   seconds = { "耗时: %.2f 秒", "Elapsed: %.2f seconds" },
   proxy = { "使用代理: %s", "Using proxy: %s" },
   old_http2 = { "%s 的 HTTP/2 有缺陷（8.4 以前）：可能把不完整的响应当作完整",

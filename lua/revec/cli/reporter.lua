@@ -10,7 +10,7 @@ local HOLD_S = 1 -- lines that name a total wait so long for it to be known
 --- @param log a log (log.lua)
 -- @param say a catalogue (messages.lua)
 -- @param options batch_size, storage_path, shown_url, dry_run, terse (no line for each image), names (there is a bar that
---   shows the last image's name)
+--   shows the last image's name), auto (how many at once was to be found out)
 local function new(log, say, options)
   return setmetatable({ log = log, say = say, options = options, held = {}, started = core.now() }, Reporter)
 end
@@ -101,7 +101,8 @@ end
 
 function events:retry(image, failure)
   if failure.kind == "rate_limited" then
-    self:line("WARNING", "throttled", self.say("throttled", failure.delay))
+    -- Without a wait only fewer go at once: the limit's own search, no news.
+    if failure.delay > 0 then self:line("WARNING", "throttled", self.say("throttled", failure.delay)) end
   else
     self:cause(image, failure)
   end
@@ -209,6 +210,7 @@ function Reporter:finish(report)
   for _, name in ipairs { "pending", "filtered", "duplicates", "folders", "entries", "retries", "throttled" } do
     if report[name] > 0 then result("total_" .. name, report[name]) end
   end
+  if options.auto then result("found_limit", report.limit) end
   result("seconds", report.seconds)
   result("average", report.total > 0 and report.seconds / report.total or 0)
   if report.record then result("record", report.record) end
