@@ -64,7 +64,7 @@ describe("an answer to an embed request", function()
     { "whose body comes too slowly",
       [[reply.raw('HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n') reply.drip('{"status":"success"}', 0.05)]], "timeout", "timed out", 3, { "--timeout", "0.2" } },
     { "400", [[reply.json(400, '{"detail":"bad id"}')]], "rejected", "^bad id$", 1 },
-    { "larger than its cap", "reply.send(200, {}, '{\"a\":\"' .. ('x'):rep(2^20) .. '\"}')", "too_large", "^the answer is larger than 1 MB$", 1 },
+    { "larger than its cap", "reply.send(200, {}, '{\"a\":\"' .. ('x'):rep(2^20) .. '\"}')", "too_large", "^the answer is larger than allowed$", 1 },
     { "500", [[reply.json(500, '{"detail":"Internal Server Error"}')]], "backend_error", "^Internal Server Error$", 3 },
     { "503 from a proxy", "reply.send(503, {}, '<html>')", "overloaded", "^an HTML page instead of an answer$", 3 },
     { "408", "reply.json(408, '{}')", "timeout", "^{}$", 3 },
