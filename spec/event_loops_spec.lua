@@ -76,7 +76,7 @@ for name, drive in pairs(loops) do
 
     local function start(handler, changes)
       s = server.start("return function(request, reply) " .. handler .. " end")
-      local options = { storage_path = storage, api_url = s.url, failed_dir = dir, retry_delay = 0.01 }
+      local options = { storage_path = storage, api_url = s.url, failed_dir = dir, retry_delay = 0.01, check = "each" }
       for key, value in pairs(changes or {}) do options[key] = value end
       return assert(revec.start(options))
     end

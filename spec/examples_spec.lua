@@ -73,8 +73,9 @@ describe("the example", function()
       backend:control { latency_ms = 150 }
       local result = script("event_loop_" .. loop, backend.url)
       local requests, turns = result.stdout:match("done: 4 of 4 succeeded, (%d+) requests in (%d+) turns\n")
-      assert.equal("8", requests, result.output)
-      assert.is_true(tonumber(turns) <= 8 + 8, turns .. " turns")
+      -- An embed each, and the look-ups.
+      assert.is_true(tonumber(requests) >= 5 and tonumber(requests) <= 9, result.output)
+      assert.is_true(tonumber(turns) <= tonumber(requests) + 8, turns .. " turns")
       assert.matches("%d done\n", result.stdout)
     end)
   end
