@@ -156,7 +156,7 @@ static int engine_new(lua_State *L)
     struct engine *e = lua_newuserdata(L, sizeof *e);
     memset(e, 0, sizeof *e);
     e->fork_generation = fork_generation;
-    e->notify.fds[0] = e->notify.fds[1] = -1;
+    e->notify = (struct rv_notify)RV_NOTIFY_CLOSED;
     luaL_setmetatable(L, ENGINE);
     lua_newtable(L);
     lua_setuservalue(L, -2);
@@ -332,6 +332,8 @@ static void push_event(lua_State *L, const struct rv_request *r, int items)
         lua_pushnumber(L, r->delay);
         lua_setfield(L, -2, "retry_in");
     }
+    if (r->seconds > 0)
+        set_number(L, "seconds", r->seconds);
     if (r->kind != RV_OK) {
         const char *kind = rv_kind_name(r->kind);
         set_text(L, "kind", kind, strlen(kind));
@@ -432,6 +434,23 @@ static int engine_fd(lua_State *L)
     return 1;
 }
 
+static int engine_doorbell(lua_State *L)
+{
+    struct engine *e = rv_check_engine(L);
+    const char *path = luaL_checkstring(L, 2);
+    if (e->notify.listener >= 0 || e->notify.connection >= 0)
+        return luaL_error(L, "doorbell: the engine has one already");
+    if (!rv_notify_listen(&e->notify, path)) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    int error = errno;
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s: %s", path, strerror(error));
+    lua_pushinteger(L, error);
+    return 3;
+}
+
 static int engine_wait(lua_State *L)
 {
     struct engine *e = rv_check_engine(L);
@@ -458,6 +477,7 @@ void rv_open_engine(lua_State *L)
     static const luaL_Reg methods[] = {
         {"route", engine_route}, {"submit", engine_submit}, {"poll", engine_poll}, {"room", engine_room},
         {"drain", engine_drain}, {"stats", engine_stats}, {"fd", engine_fd}, {"wait", engine_wait}, {"wake", engine_wake},
+        {"doorbell", engine_doorbell},
         {"walk", rv_engine_walk}, {"next", rv_engine_next}, {"total", rv_engine_total}, {"close", engine_close_checked},
         {NULL, NULL},
     };

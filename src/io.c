@@ -26,7 +26,7 @@ static const double AHEAD_S = 0.02;       /* requests for so long are kept ready
 
 struct rv_io {
     struct rv_settings settings;
-    const struct rv_notify *notify;
+    struct rv_notify *notify;
     pthread_t thread;
     CURLM *multi;
 
@@ -395,7 +395,7 @@ static void free_io(struct rv_io *io)
     free(io);
 }
 
-struct rv_io *rv_io_start(struct rv_settings *settings, const struct rv_notify *notify, const char **error)
+struct rv_io *rv_io_start(struct rv_settings *settings, struct rv_notify *notify, const char **error)
 {
     pthread_once(&curl_once, init_curl);
     const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);

@@ -73,6 +73,7 @@ struct rv_request {
     int sends;       /* times that it went on the wire, libcurl's own re-sends included */
     double sent_at;  /* rv_now() when the last attempt began */
     int level;       /* … and what rv_host_sending told of it */
+    double seconds;  /* that it took */
     double due;      /* when WAITING: rv_now() to be tried again */
     double delay;    /* of a RETRY event: seconds until then */
     char *message;   /* why it failed, as libcurl says it; NULL when a status says it */
@@ -108,7 +109,7 @@ struct rv_io;
  * Starts the thread; settings are taken over (also on failure). notify is borrowed: it rings when there are events
  * or the state has changed. NULL with *error set to a static text when something is short.
  */
-struct rv_io *rv_io_start(struct rv_settings *settings, const struct rv_notify *notify, const char **error);
+struct rv_io *rv_io_start(struct rv_settings *settings, struct rv_notify *notify, const char **error);
 
 /* NULL when out of memory. The request is the caller's until submitted. ask_route and ask_url: NULL for none. */
 struct rv_request *rv_request_new(const struct rv_route *route, const char *url, const struct rv_route *ask_route,

@@ -140,7 +140,7 @@ static int sys_columns(lua_State *L)
 
 /* ---- signals: for a program that is its process's master, never for a library inside another ---- */
 
-static struct rv_notify signals = {{-1, -1}};
+static struct rv_notify signals = RV_NOTIFY_CLOSED;
 static const struct {
     const char *name;
     int number;

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include "transfer.h"
+#include "clock.h"
 #include "headers.h"
 
 #include <stdlib.h>
@@ -397,6 +398,7 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
         .body_len = t->head_len,
     };
     r->status = t->status;
+    r->seconds = rv_now() - r->sent_at;
     r->kind = rv_classify(&t->route->rules, &answer);
     const char *why = NULL;
     if (s->out_of_memory || !keep_values(t))

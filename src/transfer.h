@@ -26,7 +26,7 @@ struct rv_request *rv_transfer_request(struct rv_transfer *t);
 int rv_transfer_sends(const struct rv_transfer *t);
 
 /*
- * Judges the attempt that ended with code: sets the request's kind, status, sends, message, body and values.
+ * Judges the attempt that ended with code: sets the request's kind, status, sends, seconds, message, body and values.
  * *retry_after: seconds the server asked to wait, negative when it did not.
  */
 void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after);

@@ -474,6 +474,13 @@ function Job:fd()
   return self.engine:fd()
 end
 
+--- The same by way of a Unix socket at path, for a host that can only connect to one: after that and the next step, a byte
+-- arrives with each ring. The path is the caller's to remove.
+-- @return true, or nil and why it cannot be made
+function Job:doorbell(path)
+  return self.engine:doorbell(path)
+end
+
 -- How many images there are as far as is known, less what stands outside the total; and whether that is final.
 function Job:total()
   local counts = self.counts

@@ -2,10 +2,13 @@
 
 require("spec.support.paths")
 local core = require("revec.core")
+local lfs = require("lfs")
 local socket = require("socket")
+local unix = require("socket.unix")
 local census = require("spec.support.census")
 local engines = require("spec.support.engines")
 local server = require("spec.support.server")
+local storages = require("spec.support.storages")
 
 local ok_server, before
 
@@ -65,6 +68,12 @@ describe("an engine", function()
     local engine, route = opened()
     for i = 1, 20 do engine:submit(route, url("/" .. i), "same") end
     for _, event in ipairs((engines.collect(engine, 20))) do assert.equal("same", event.item) end
+  end)
+
+  it("tells how long the last attempt took", function()
+    local engine, route = opened()
+    local event = engines.ask(engine, route, url("/slow"))
+    assert.is_true(event.seconds >= 0.1 and event.seconds < 20)
   end)
 
   it("answers in the order of submission when one request goes at a time, urgent ones first", function()
@@ -190,6 +199,64 @@ describe("its descriptor", function()
     assert.is_true(engine:wait(20))
     engine:poll()
     assert.is_false(engine:wait(0))
+  end)
+end)
+
+describe("its doorbell", function()
+  local dir, path, client
+
+  before_each(function()
+    dir = storages.empty()
+    path = dir .. "/bell"
+  end)
+
+  after_each(function()
+    if client then client:close() end
+    client = nil
+    storages.remove_all()
+  end)
+
+  local function connect()
+    client = unix()
+    assert(client:connect(path))
+    client:settimeout(20)
+  end
+
+  it("sends a byte to the one that connected whenever the descriptor becomes readable", function()
+    local engine, route = opened()
+    assert.is_true(engine:doorbell(path))
+    connect()
+    engine:poll()
+    for i = 1, 3 do
+      engine:submit(route, url("/" .. i), i)
+      repeat assert.equal("\0", client:receive(1)) until #engine:poll() > 0
+    end
+    engine:wake()
+    assert.equal("\0", client:receive(1))
+    assert.is_true(readable(engine))
+    assert.has_error(function() engine:doorbell(path) end, "doorbell: the engine has one already")
+  end)
+
+  it("rings on, and raises no signal, when the one that connected is gone or reads nothing", function()
+    local engine, route = opened()
+    assert.is_true(engine:doorbell(path))
+    connect()
+    for _ = 1, 2000 do engine:wake() end
+    engine:poll()
+    for _ = 1, 2000 do engine:wake() end
+    client:close()
+    assert.equal("/1", engines.ask(engine, route, url("/1")).fields.path)
+  end)
+
+  it("is for this user alone, and tells why it cannot be made", function()
+    local engine = opened()
+    local failed, why = engine:doorbell(dir .. "/none/bell")
+    assert.is_nil(failed)
+    assert.equal(dir .. "/none/bell: No such file or directory", why)
+    assert.matches("File name too long$", (select(2, engine:doorbell(dir .. "/" .. ("x"):rep(200)))))
+    assert.is_true(engine:doorbell(path))
+    assert.equal("rw-------", lfs.attributes(path, "permissions"))
+    assert.matches("Address already in use$", (select(2, opened():doorbell(path))))
   end)
 end)
 
