@@ -147,7 +147,8 @@ SOAK_MINUTES ?= 30
 .PHONY: soak
 soak: deps-test
 	@$(MAKE) --no-print-directory -s all internals
-	@SOAK_MINUTES=$(SOAK_MINUTES) REVEC_REQUESTS=100000 REVEC_KILLS=200 REVEC_FILES=1000000 REVEC_NAMES=1 spec/run spec/long
+	@SOAK_MINUTES=$(SOAK_MINUTES) REVEC_REQUESTS=100000 REVEC_KILLS=200 REVEC_FILES=1000000 REVEC_NAMES=1 \
+		REVEC_CYCLES=1000 REVEC_RELOADS=50 spec/run spec/long
 
 # What `make test` leaves out: the other Luas, and the whole suite with the JIT off.
 .PHONY: compat

@@ -5,7 +5,7 @@ set -euo pipefail
 bench=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd -P)
 checkout=${bench%/*}
 PATH=$PATH:/usr/sbin # where Debian puts nginx, and where a plain user does not look
-nginx_pid=''
+nginx_pids=()
 
 fail() {
   printf '%s: %s\n' "${0##*/}" "$1" >&2
@@ -17,10 +17,11 @@ need() { # command what-to-do
 }
 
 clean_up() {
-  if [[ $nginx_pid ]]; then
-    kill "$nginx_pid" 2>/dev/null || true
-    wait "$nginx_pid" 2>/dev/null || true
-  fi
+  local pid
+  for pid in ${nginx_pids[@]+"${nginx_pids[@]}"}; do
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
   rm -rf "$work"
 }
 
@@ -77,30 +78,32 @@ answer() { # dimension
   }'
 }
 
-# Starts nginx on a free port with bench/NAME.conf.in, and sets url. Words that look @LIKE_THIS@ are replaced.
+# Starts nginx on a free port with bench/NAME.conf.in, and sets url. Words that look @LIKE_THIS@ are replaced. Its folder is
+# $work/nginx, or $nginx_dir when that is set.
 start_nginx() { # name [WORD=value…]
   need nginx 'Debian package nginx'
-  local text port word
-  mkdir -p "$work/nginx/tmp"
+  local text port word nginx_pid dir=${nginx_dir:-$work/nginx}
+  mkdir -p "$dir/tmp"
   for _ in {1..20}; do
     port=$((20000 + RANDOM % 10000)) # below the range from which the kernel takes ports for outgoing connections
     text=$(<"$bench/$1.conf.in")
     text=${text//@PORT@/$port}
     for word in "${@:2}"; do text=${text//@${word%%=*}@/"${word#*=}"}; done
     ((EUID == 0)) && text="user root; $text" # root's workers would become another user, who cannot read $work
-    printf '%s\n' "$text" >"$work/nginx/nginx.conf"
-    nginx -p "$work/nginx" -e error.log -c "$work/nginx/nginx.conf" -g 'daemon off;' 2>"$work/nginx/stderr" &
+    printf '%s\n' "$text" >"$dir/nginx.conf"
+    nginx -p "$dir" -e error.log -c "$dir/nginx.conf" -g 'daemon off;' 2>"$dir/stderr" &
     nginx_pid=$!
     for _ in {1..60}; do
       kill -0 "$nginx_pid" 2>/dev/null || continue 2
-      if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && [[ -s $work/nginx/nginx.pid ]]; then
+      if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && [[ -s $dir/nginx.pid ]]; then
+        nginx_pids+=("$nginx_pid")
         url=http://127.0.0.1:$port
         return
       fi
       sleep 0.05
     done
   done
-  fail "nginx does not start: $(head -n 1 "$work/nginx/stderr")"
+  fail "nginx does not start: $(head -n 1 "$dir/stderr")"
 }
 
 # One measured run. Contestants are named by words without blanks; the run must end with exit code 0.

@@ -1,96 +1,15 @@
 -- examples/openresty in a real nginx: every route, who may ask what, and what is left of a run when its worker goes.
 
--- nginx's Lua is LuaJIT whatever runs the spec: once is enough.
-if not jit then return end
+-- nginx has a Lua of its own, whatever runs the spec: once is enough.
+if jit then return end
 
 local cjson = require("cjson")
-local ltn12 = require("ltn12")
-local http = require("socket.http")
 local socket = require("socket")
 local harness = require("spec.support.harness")
 local lfs = require("lfs")
-
-local RUN = harness.root .. "/examples/openresty/run"
-local JSON = { ["Content-Type"] = "application/json" }
+local nginx = require("spec.support.openresty")
 
 local app, backend, storage
-
--- Waits until f gives something true, and gives that.
-local function await(what, f)
-  local deadline = socket.gettime() + 20
-  repeat
-    local found = f()
-    if found then return found end
-    socket.sleep(0.02)
-  until socket.gettime() > deadline
-  error("in vain: " .. what, 2)
-end
-
-local App = {}
-App.__index = App
-
--- settings: Lua text of a settings file.
-local function start_app(settings, workers)
-  local self = setmetatable({ dir = harness.tempdir() }, App)
-  harness.write(self.dir .. "/settings.lua", settings)
-  self.run = harness.spawn {
-    command = { RUN, "--settings", self.dir .. "/settings.lua", "--state", self.dir, "--port", tostring(harness.free_port()),
-                "--workers", tostring(workers or 1), "--storage", storage, "--api-url", backend and backend.url or "http://127.0.0.1:1" },
-  }
-  app = self
-  self.url = self.run:wait_for("(http://[%d.:]+)\n")
-  self.master = tonumber(harness.read(self.dir .. "/nginx.pid"))
-  return self
-end
-
-local SETTINGS = [[
-  return { storages = { images = os.getenv("REVEC_STORAGE") }, backends = { main = os.getenv("REVEC_API_URL") },
-           dir = os.getenv("REVEC_DIR"), options = { max_retries = 0, down_timeout = 0 } }
-]]
-
--- status, headers, body.
-function App:ask(method, path, body, headers)
-  local pieces, all = {}, {}
-  for name, value in pairs(headers or (body and JSON) or {}) do all[name] = value end
-  if body then all["Content-Length"] = #body end
-  local _, status, answered = http.request {
-    method = method, url = self.url .. path, headers = all, source = body and ltn12.source.string(body), sink = ltn12.sink.table(pieces),
-  }
-  return status, answered, table.concat(pieces)
-end
-
-function App:start(options)
-  local status, _, body = self:ask("POST", "/rebuild", cjson.encode(options or {}))
-  return status, cjson.decode(body)
-end
-
-function App:rebuild()
-  local _, _, body = self:ask("GET", "/rebuild")
-  local rebuild = cjson.decode(body).rebuild
-  return rebuild ~= cjson.null and rebuild or nil
-end
-
-function App:await_end()
-  return await("the end of the run", function()
-    local rebuild = self:rebuild()
-    return rebuild and not rebuild.running and rebuild
-  end)
-end
-
-function App:await_done(n)
-  return await(n .. " images done", function()
-    local rebuild = self:rebuild()
-    return rebuild and rebuild.done >= n and rebuild
-  end)
-end
-
-function App:log() return harness.read(self.dir .. "/error.log") end
-
-function App:stop()
-  self.run:signal("TERM")
-  self.run:wait(10)
-  app = nil
-end
 
 local function names(n)
   local list = {}
@@ -112,16 +31,15 @@ end
 local function is_alive(pid) return lfs.attributes("/proc/" .. pid) ~= nil end
 
 local function clean_up()
-  if app then app:stop() end
+  nginx.stop_all()
   harness.cleanup()
-  backend = nil
 end
 
 describe("a rebuild in nginx", function()
   setup(function()
     slow_backend(60)
     backend:control { fail = { pattern = "image_id=007", status = 422, body = '{"detail":"odd <b>&</b>"}' } }
-    start_app(SETTINGS, 2)
+    app = nginx.start { storage = storage, api_url = backend.url, workers = 2 }
   end)
   teardown(clean_up)
 
@@ -278,7 +196,7 @@ describe("a rebuild in nginx", function()
   it("drains when told to stop, and ends at once when told again", function()
     backend:control { latency_ms = 300 }
     app:start { force_reindex = true, max_concurrent = 4 }
-    await("requests in flight", function() return app:rebuild().active == 4 end)
+    nginx.await("requests in flight", function() return app:rebuild().active == 4 end)
     assert.equal(202, (app:ask("DELETE", "/rebuild")))
     local report = app:await_end()
     assert.same({ "interrupted", "stopped by a request", true }, { report.reason, report.message, report.done >= 4 })
@@ -286,7 +204,7 @@ describe("a rebuild in nginx", function()
 
     backend:control { latency_ms = 20000 }
     app:start { force_reindex = true, max_concurrent = 4 }
-    await("requests in flight", function() return app:rebuild().active == 4 end)
+    nginx.await("requests in flight", function() return app:rebuild().active == 4 end)
     app:ask("DELETE", "/rebuild")
     local _, _, body = app:ask("DELETE", "/rebuild")
     assert.equal('{"stopping":"now"}\n', body)
@@ -299,7 +217,7 @@ end)
 describe("a run whose worker goes", function()
   setup(function()
     slow_backend(150)
-    start_app(SETTINGS, 2)
+    app = nginx.start { storage = storage, api_url = backend.url, workers = 2 }
   end)
   teardown(clean_up)
 
@@ -338,7 +256,7 @@ describe("a run whose worker goes", function()
     signal(app.master, "HUP")
     local ended = app:await_end()
     assert.same({ "worker_exit", "the nginx worker exits: start again to go on" }, { ended.reason, ended.message })
-    await("the old worker's end", function() return not is_alive(worker) end)
+    nginx.await("the old worker's end", function() return not is_alive(worker) end)
     finish(ended, 2)
   end)
 
@@ -348,7 +266,7 @@ describe("a run whose worker goes", function()
     socket.sleep(0.1)
     signal(app.master, "HUP")
     local began = socket.gettime()
-    await("the old worker's end", function() return not is_alive(worker) end)
+    nginx.await("the old worker's end", function() return not is_alive(worker) end)
     assert.is_true(socket.gettime() - began < 10)
     local ended = app:rebuild()
     assert.equal("worker_exit", ended.reason)
@@ -368,15 +286,14 @@ end)
 
 describe("settings", function()
   setup(function() storage = harness.tree { "a/1.jpg", "b/2.jpg" } end)
-  teardown(harness.cleanup)
-  after_each(function() if app then app:stop() end end)
+  teardown(clean_up)
 
   it("offer several storages by name, and decide who may do what", function()
-    start_app [[
+    app = nginx.start { storage = storage, api_url = "http://127.0.0.1:1", settings = [[
       local storage = os.getenv("REVEC_STORAGE")
       return { storages = { a = storage .. "/a", gone = storage .. "/none" }, backends = { main = os.getenv("REVEC_API_URL") },
                dir = os.getenv("REVEC_DIR"), may_control = function() return ngx.var.http_x_user == "boss" end }
-    ]]
+    ]] }
     local boss = { ["Content-Type"] = "application/json", ["X-User"] = "boss" }
     assert.equal(403, (app:ask("POST", "/rebuild", '{"storage":"a","dry_run":true}')))
     local status, _, body = app:ask("POST", "/rebuild", '{"dry_run":true}', boss)
@@ -385,6 +302,17 @@ describe("settings", function()
     assert.same({ 500, "storage_path: " .. storage .. "/none: No such file or directory" }, { status, cjson.decode(body).error })
     assert.equal(202, (app:ask("POST", "/rebuild", '{"storage":"a","dry_run":true}', boss)))
     assert.equal(1, app:await_end().total)
+  end)
+
+  it("may name a folder too deep for a socket: the run then looks for work by a timer", function()
+    app = nginx.start { storage = storage, api_url = "http://127.0.0.1:1", settings = [[
+      local dir = os.getenv("REVEC_DIR") .. "/" .. ("x"):rep(100)
+      os.execute("mkdir -p " .. dir)
+      return { storages = { images = os.getenv("REVEC_STORAGE") }, backends = { main = os.getenv("REVEC_API_URL") }, dir = dir }
+    ]] }
+    assert.equal(202, (app:start { dry_run = true }))
+    assert.equal(2, app:await_end().total)
+    assert.matches("revec: no doorbell, so the rebuild looks for work by a timer: [^\n]*File name too long", app:log())
   end)
 
   local mistakes = {
@@ -398,7 +326,7 @@ describe("settings", function()
       local dir = harness.tempdir()
       harness.write(dir .. "/settings.lua", case[1])
       local result = harness.run {
-        command = { RUN, "--settings", dir .. "/settings.lua", "--state", dir, "--port", tostring(harness.free_port()), "--storage", storage,
+        command = { nginx.script, "--settings", dir .. "/settings.lua", "--state", dir, "--port", tostring(harness.free_port()), "--storage", storage,
                     "--api-url", "http://127.0.0.1:1" },
       }
       assert.equal(1, result.code)
@@ -413,8 +341,8 @@ describe("the run script", function()
   it("starts it against the example backend, and leaves nothing behind", function()
     storage = harness.tree { "1.jpg" }
     local tmp = harness.tempdir()
-    local run = harness.spawn { command = { RUN, "--storage", storage, "--port", tostring(harness.free_port()) }, env = { TMPDIR = tmp } }
-    local self = setmetatable({ url = run:wait_for("(http://[%d.:]+)\n") }, App)
+    local run = harness.spawn { command = { nginx.script, "--storage", storage, "--port", tostring(harness.free_port()) }, env = { TMPDIR = tmp } }
+    local self = nginx.at(run:wait_for("(http://[%d.:]+)\n"))
     assert.equal(202, (self:start()))
     assert.equal(1, self:await_end().succeeded)
     run:signal("INT")
@@ -423,9 +351,9 @@ describe("the run script", function()
   end)
 
   it("says what it was given wrong", function()
-    local result = harness.run { command = { RUN, "--port", "0" } }
+    local result = harness.run { command = { nginx.script, "--port", "0" } }
     assert.equal(2, result.code)
     assert.matches("^run: %-%-port 0: integer 1%.%.65535 expected\nusage: ", result.stderr)
-    assert.equal("run: --storage /none: no such folder\n", harness.run({ command = { RUN, "--storage", "/none" } }).stderr)
+    assert.equal("run: --storage /none: no such folder\n", harness.run({ command = { nginx.script, "--storage", "/none" } }).stderr)
   end)
 end)

@@ -13,8 +13,9 @@ local sources = require "revec.sources"
 local Job = {}
 Job.__index = Job
 
-local EVENTS_PER_STEP = 256
-local IMAGES_PER_STEP = 4096 -- of those that cost no request
+-- A step is over within half a millisecond or so, since a host may have other things to do.
+local EVENTS_PER_STEP = 64
+local IMAGES_PER_STEP = 128
 local REFUSED_AFTER = 100    -- failures of the backend's doing in a row, without a success, end the run
 local MAX_CONCURRENT = 256   -- when it is found out
 local DENIED_AFTER = 5       -- denials in a row end the run, once anything was accepted
