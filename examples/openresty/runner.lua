@@ -143,7 +143,8 @@ end
 function M.enter(dir)
   local free = board.running() and lock(dir)
   if not free then return end
-  board.lost("its nginx worker was killed: start again to go on")
+  -- Asked again, now that the lock is ours: it may have ended in between, and it says so before it gives the lock back.
+  if board.running() then board.lost("its nginx worker was killed: start again to go on") end
   free:close()
 end
 
