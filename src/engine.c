@@ -133,6 +133,7 @@ static void read_settings(lua_State *L, int idx, struct rv_settings *s)
     s->connect_timeout = rv_optnum(L, idx, "connect_timeout", 5, 0.001, 86400);
     s->down_timeout = rv_optnum(L, idx, "down_timeout", 60, 0, 86400 * 30);
     s->rate = rv_optnum(L, idx, "rate", 0, 0, 1e6);
+    s->nice = (int)rv_optint(L, idx, "nice", 0, 0, 19);
     s->insecure = rv_optbool(L, idx, "insecure");
     s->http2 = rv_optbool(L, idx, "http2");
     opt_copy(L, idx, "probe_url", &s->probe_url);
@@ -161,6 +162,7 @@ static int engine_new(lua_State *L)
     lua_newtable(L);
     lua_setuservalue(L, -2);
     read_settings(L, 1, &e->settings);
+    e->nice = e->settings.nice;
     if (rv_notify_open(&e->notify)) {
         lua_pushnil(L);
         lua_pushfstring(L, "engine: no descriptor for a pipe: %s", strerror(errno));

@@ -20,6 +20,7 @@ struct engine {
     struct rv_request *events, **last_event; /* taken, not yet told */
     int *free_items;           /* numbers of items that are free again */
     int free_count, free_room, item_count;
+    int nice;                  /* of its threads */
 };
 
 /* The open engine that is the first argument; raises for anything else, and in a child of fork. */

@@ -348,6 +348,7 @@ static double idle_time(const struct rv_io *io, double now)
 static void *io_thread(void *arg)
 {
     struct rv_io *io = arg;
+    rv_thread_nice(io->settings.nice);
     io->rate_mark = rv_now();
     for (;;) {
         double now = rv_now();

@@ -45,6 +45,7 @@ struct rv_settings {
     char **headers;         /* NULL-ended, sent with every request */
     char *user_agent;
     char *cacert, *cert, *key, *proxy, *unix_socket; /* NULL: libcurl's default */
+    int nice;               /* 0..19, of the thread */
     bool insecure, http2;
 };
 

@@ -41,6 +41,7 @@ struct rv_walk {
     uint64_t images, filtered; /* told by the walk so far; the thread's own */
     const struct rv_notify *notify;
     uint64_t limit;
+    int nice;
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -189,6 +190,7 @@ static void *walk_thread(void *arg)
 {
     struct rv_walk *w = arg;
     bool counting = is_there(&w->counted);
+    rv_thread_nice(w->nice);
     for (;;) {
         pthread_mutex_lock(&w->lock);
         while (!w->closing && !counting && w->queued >= CHUNKS)
@@ -253,7 +255,7 @@ static bool can_count(const char *list)
 }
 
 struct rv_walk *rv_walk_open(const char *root, const char *files_from, const struct rv_sieve *sieve, uint64_t limit,
-                             const struct rv_notify *notify, bool *list_failed)
+                             int nice, const struct rv_notify *notify, bool *list_failed)
 {
     *list_failed = false;
     struct rv_walk *w = calloc(1, sizeof *w);
@@ -262,6 +264,7 @@ struct rv_walk *rv_walk_open(const char *root, const char *files_from, const str
     w->tail = &w->head;
     w->notify = notify;
     w->limit = limit;
+    w->nice = nice;
     w->hungry = true;
     w->sieve = rv_sieve_copy(sieve);
     if (!w->sieve || !open_source(&w->source, root, files_from, w->sieve, false, list_failed))

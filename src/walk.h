@@ -31,12 +31,12 @@ enum rv_walk_result {
 
 /*
  * Opens root and starts the thread. files_from: the list, "-" for standard input, NULL to descend; never waits for a
- * pipe's writer. sieve is copied. limit: count at most so many (the count ends early), 0 for all. notify is
- * borrowed and must outlive the walk. NULL with errno set when root is no folder that can be read (*list_failed: the
+ * pipe's writer. sieve is copied. limit: count at most so many (the count ends early), 0 for all. nice: of the
+ * thread, 0..19. notify is borrowed and must outlive the walk. NULL with errno set when root is no folder that can be read (*list_failed: the
  * list cannot be), or resources are short.
  */
 struct rv_walk *rv_walk_open(const char *root, const char *files_from, const struct rv_sieve *sieve, uint64_t limit,
-                             const struct rv_notify *notify, bool *list_failed);
+                             int nice, const struct rv_notify *notify, bool *list_failed);
 
 /* The next entry, the same again until rv_walk_pass; never blocks. *path (not NUL-terminated, *len bytes) is valid until the
  * next call. */

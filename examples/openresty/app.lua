@@ -10,6 +10,9 @@ local runner = require("runner")
 cjson.decode_invalid_numbers(false)
 cjson.decode_max_depth(8)
 
+-- Options of every run, unless the settings have others: the engine's threads give way to the workers.
+local usual = { nice = 10 }
+
 -- What a request may choose. Not here, and so left to the settings: whatever names a file, an environment variable, another
 -- host or a proxy, adds headers, or weakens TLS.
 local from_requests = {
@@ -60,10 +63,10 @@ local types = {
   hosts = "table", may_watch = "function", may_control = "function",
 }
 
--- The options of a run: the settings', then the request's.
+-- The options of a run: the request's before the settings', those before the usual ones.
 local function merged(storage, backend, given)
   local all = {}
-  for _, layer in ipairs { settings.options, given } do
+  for _, layer in ipairs { usual, settings.options, given } do
     for name, value in pairs(layer) do all[name] = value end
   end
   all.storage_path, all.api_url, all.failed_dir = settings.storages[storage], settings.backends[backend], settings.dir

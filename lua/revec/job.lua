@@ -56,7 +56,7 @@ function Job:open_engine(headers)
     timeout = options.timeout, connect_timeout = options.connect_timeout, down_timeout = options.down_timeout,
     rate = options.rate, headers = headers, probe_url = backend.probe_url, user_agent = "revec/" .. core.version,
     cacert = options.cacert, cert = options.cert, key = options.key, insecure = options.insecure,
-    proxy = options.proxy, unix_socket = options.unix_socket, http2 = options.http2,
+    proxy = options.proxy, unix_socket = options.unix_socket, http2 = options.http2, nice = options.nice,
   }
   if not self.engine then return nil, why end
   self.routes = {}

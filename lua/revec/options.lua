@@ -98,6 +98,9 @@ local list = {
     en = "connect to this socket instead of the URL's host", zh = "改为连接该 Unix 套接字" },
   { name = "http2", type = "boolean", group = "transport",
     en = "use HTTP/2 where the server offers it", zh = "服务器支持时使用 HTTP/2" },
+  { name = "nice", type = "integer", default = 0, min = 0, max = 19, metavar = "N", group = "transport",
+    en = "how far the threads for requests and the walk give way to others: 0 not, 19 wholly",
+    zh = "请求线程和扫描线程对其他线程的让步程度：0 不让，19 完全让步" },
 
   -- What is told, and where.
   { name = "failed_dir", type = "string", default = ".", metavar = "DIR", group = "output",

@@ -202,6 +202,37 @@ describe("its descriptor", function()
   end)
 end)
 
+describe("its threads", function()
+  after_each(storages.remove_all)
+
+  local function priorities()
+    local list = {}
+    for task in lfs.dir("/proc/self/task") do
+      local file = io.open("/proc/self/task/" .. task .. "/stat")
+      if file then
+        -- After the name, which may hold blanks, niceness is the 17th field.
+        list[#list + 1] = tonumber(file:read("*a"):match("%) (.*)"):match("^" .. ("%S+ "):rep(16) .. "(%-?%d+)"))
+        file:close()
+      end
+    end
+    table.sort(list)
+    return list
+  end
+
+  it("give way as far as they are told to, and leave the host's alone", function()
+    local usual = priorities()[1]
+    local engine = opened { nice = 17 }
+    -- More than the walk's queue holds, so that its thread is still there.
+    local names = {}
+    for i = 1, 5000 do names[i] = i .. ".jpg" end
+    engine:walk { root = storages.of(names), extensions = { "jpg" } }
+    engines.await(engine, function()
+      local list = priorities()
+      return #list >= 3 and list[1] == usual and list[#list] == 17 and list[#list - 1] == 17
+    end)
+  end)
+end)
+
 describe("its doorbell", function()
   local dir, path, client
 
