@@ -122,10 +122,10 @@ describe("a rebuild in nginx", function()
     { '{"limit":1.5}', "limit: integer of at least 1 expected, got 1.5" },
     { '{"limit":null}', "limit: null; leave it out for the default" },
     { '{"limit":[1]}', "limit: integer of at least 1 expected, got a table" },
-    { '{"max_concurrent":1e999}', "max_concurrent: integer 1..256 expected, got inf" },
+    { '{"max_concurrent":1e999}', "max_concurrent: integer 1..256 or auto expected, got inf" },
     { '{"verify":"yes"}', 'verify: true or false expected, got "yes"' },
-    { '{"ext":{"a":"jpg"}}', "ext: at least one expected, got a table" },
-    { '{"check":"never"}', 'check: one of each expected, got "never"' },
+    { '{"ext":{"a":"jpg"}}', "ext: array of strings expected, without other keys and without holes, got a table" },
+    { '{"check":"never"}', 'check: one of auto, each, batch, list expected, got "never"' },
     { '{"on_failure":"return os.exit()"}', "on_failure: not taken from a request" },
     { '{"filter":"x"}', "filter: not taken from a request" },
     { '{"storage":"../../etc"}', 'storage: one of images expected, got "..\\/..\\/etc"' },
@@ -134,7 +134,7 @@ describe("a rebuild in nginx", function()
     { '{"storage_path":"/etc"}', "storage_path: not taken from a request; choose a storage by its name" },
     { '{"api_url":"http://169.254.169.254"}', "api_url: not taken from a request; choose a backend by its name" },
   }
-  for _, name in ipairs { "failed_dir", "retry_failed", "config", "cacert", "cert", "key", "unix_socket", "proxy", "token_env", "header",
+  for _, name in ipairs { "failed_dir", "retry_failed", "files_from", "config", "cacert", "cert", "key", "unix_socket", "proxy", "token_env", "header",
                           "insecure", "verbose", "lang" } do
     bad[#bad + 1] = { '{"' .. name .. '":"/etc/passwd"}', name .. ": not taken from a request" }
   end
@@ -148,7 +148,7 @@ describe("a rebuild in nginx", function()
   end)
 
   it("starts once, shows how it goes, and is refused to a second one on any worker", function()
-    local status, stand = app:start { max_concurrent = 4, tags = "a,b", limit = "50" }
+    local status, stand = app:start { max_concurrent = 4, tags = "a,b", limit = "50", check = "each" }
     assert.equal(202, status)
     assert.is_true(stand.running)
     for _ = 1, 8 do
