@@ -16,6 +16,7 @@ static const double LOSS = 0.98;    /* what a lower limit may cost */
 static const double STEP = 0.25;    /* the first rise; it doubles up to 1 while it pays */
 static const double CUT = 0.08;     /* how far below the ceiling a cut takes the rate */
 static const double MIN_FLAT_S = 3; /* from a cut back to the ceiling */
+static const double BORNE_S = 2;     /* longer than what is known of the second before distorts */
 static const double SLACK_S = 0.005; /* timers are late: so much may be made up for */
 static const double FIRST_REST_S = 0.1, REST_S = 0.05, MAX_REST_S = 0.4; /* no request so long after a refusal */
 
@@ -63,20 +64,21 @@ static void count(struct rv_limit *l, double sent_at)
         l->slices[slice % RV_LIMIT_SLICES]++;
 }
 
-static void set_ceiling(struct rv_limit *l, double ceiling, double wait, double now)
+/* What was accepted of late tells by how much the rate was too high. */
+static void lower(struct rv_limit *l, double now)
 {
-    l->flat = fmax(MIN_FLAT_S, fmax(DEBT / ceiling, 30 * wait));
-    l->ceiling = ceiling;
-    l->grows_since = INFINITY;
-    l->rest = REST_S;
-    l->cut_at = now;
+    l->ceiling = fmax(l->least, fmin(l->ceiling, recently(l, now)));
 }
 
-/* What was accepted of late tells by how much the rate was too high, but little when there was a pause. */
-static double lower(const struct rv_limit *l, double now)
+/* A rate was refused. least: the part of it that the ceiling is at least, for after a pause little was accepted. */
+static void cut(struct rv_limit *l, double refused, double least, double wait, double now)
 {
-    double was = rate(l, now);
-    return fmax(was / 2, fmin(was, recently(l, now)));
+    l->ceiling = refused;
+    l->least = least * refused;
+    lower(l, now);
+    l->flat = fmax(MIN_FLAT_S, fmax(DEBT / l->ceiling, 30 * wait));
+    l->grows_since = INFINITY;
+    l->cut_at = now;
 }
 
 /* ---- concurrency ---- */
@@ -191,11 +193,13 @@ static void observe(struct rv_limit *l, bool accepted, double latency, double no
 static bool refused_at_rate(struct rv_limit *l, double wait, double now)
 {
     if (!(l->grows_since > now)) {
-        set_ceiling(l, lower(l, now), wait, now);
+        /* What was borne for a while cannot be wrong by much. */
+        cut(l, rate(l, now), now - l->grows_since > BORNE_S ? 1 - CUT : 0.5, wait, now);
+        l->rest = REST_S;
     } else { /* nothing was accepted since the cut */
         l->rest *= 2;
         if (l->rest <= MAX_REST_S) /* the longer it is, the less there is of an earlier second in what is known */
-            l->ceiling = fmax(0.8 * l->ceiling, fmin(l->ceiling, recently(l, now)));
+            lower(l, now);
     }
     l->next_at = now + l->rest;
     return l->rest > MAX_REST_S;
@@ -210,7 +214,7 @@ static bool refused_at_once(struct rv_limit *l, int level, double wait, double n
             start(l); /* nothing is known: anew, after the hold */
             return true;
         }
-        set_ceiling(l, recently(l, now), wait, now);
+        cut(l, recently(l, now), 0.5, wait, now);
         l->rest = FIRST_REST_S;
         l->next_at = now + l->rest;
         return false;
@@ -245,9 +249,11 @@ static void accepted(struct rv_limit *l, double sent, double now)
         observe(l, true, latency, now);
     } else if (l->grows_since > now) {
         if (sent > l->cut_at)
-            l->grows_since = now;
-    } else if (now - l->grows_since > l->flat && rate(l, now) > 2 * recently(l, now)) {
-        /* Something else limits it by now. */
+            l->grows_since = l->limits_at = now;
+    } else if (rate(l, now) <= 2 * recently(l, now)) {
+        l->limits_at = now;
+    } else if (now - l->limits_at > l->flat) {
+        /* Something else limits it by now, and has for longer than a stall of the machine takes. */
         l->ceiling = 0;
         keep_anew(l, l->in_flight + 1);
     }

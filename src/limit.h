@@ -57,8 +57,10 @@ struct rv_limit {
     double step;          /* how much higher, as a part */
     /* The rate: */
     double ceiling;       /* requests per second at the last cut; 0: no rate is known, only concurrency counts */
+    double least;         /* … which is not lowered further than this until something is accepted */
     double rest;          /* seconds without a request after a refusal */
     double grows_since;   /* INFINITY until something was accepted after the cut */
+    double limits_at;     /* when it was last seen that the rate is what limits */
     double flat;          /* seconds from the cut back to the ceiling */
     int slices[RV_LIMIT_SLICES]; /* requests accepted, by the time they were sent */
     long slice;           /* the newest of them */

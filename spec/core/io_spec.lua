@@ -110,7 +110,7 @@ describe("throttling", function()
     assert.is_true(#retries >= 1)
     assert.equal(0, retries[1].retry_in)
     assert.same({ #retries, 100 + #retries }, { stats.throttled, s:count() })
-    assert.is_true(stats.limit < 16, stats.limit)
+    assert.is_true(stats.limit < 64, stats.limit)
   end)
 
   it("is asked by one request at a time until something is accepted", function()

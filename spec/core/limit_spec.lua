@@ -89,6 +89,12 @@ describe("a backend that counts per second", function()
     end
   end
 
+  it("is still known after it did nothing for a while", function()
+    each_seed({ 977, 31337 }, simulation.stalls(10, 11, simulation.counts(100, 0.3)), 20, function(stats, seed)
+      at_least(0.85 * 100, stats(12, 20), seed)
+    end)
+  end)
+
   it("is found out when it is a bucket that has filled up", function()
     each_seed({ 977, 31337 }, simulation.bucket(50, 0.1, 50), 30, function(stats, seed)
       local all, refused = stats(8, 30)

@@ -72,7 +72,7 @@ describe("runs under mixed faults", function()
       local seen, failed = 0, {}
       local report = assert(revec.rebuild {
         storage_path = storage, api_url = s.url, failed_dir = dir, max_concurrent = 8, max_retries = 50, retry_delay = 0.002,
-        timeout = 0.4, down_timeout = 30, verify = runs % 3 == 0, no_skip_indexed = runs % 5 == 4,
+        timeout = 0.4, down_timeout = 30, verify = runs % 3 == 0, no_skip_indexed = runs % 5 == 4, check = "each",
         on_success = function() seen = seen + 1 end,
         on_failure = function(image, failure) failed[#failed + 1] = image.id .. " " .. failure.kind end,
       })

@@ -55,7 +55,7 @@ end
 
 -- ---- backends: each takes a world (agenda, random) and gives a function that answers a request ----
 
--- Admits so many at once (a number, or a function of the seconds gone by); what becomes of the rest, "rate_limited" unless told.
+-- Admits so many at once (a number, or a function of the seconds gone by); refusal: what becomes of the rest.
 function M.admits(most, latency, refusal)
   return function(world)
     local busy = 0
@@ -144,6 +144,18 @@ function M.flaky(share, backend)
     local answer = backend(world)
     return function(reply)
       answer(function(outcome) reply(outcome == "ok" and world.random() < share and "overloaded" or outcome) end)
+    end
+  end
+end
+
+-- Does nothing between two times, in seconds: what comes meanwhile waits.
+function M.stalls(from, to, backend)
+  return function(world)
+    local answer = backend(world)
+    return function(reply)
+      local seconds = world.now - world.start
+      if seconds < from or seconds > to then return answer(reply) end
+      world.at(world.start + to, function() answer(reply) end)
     end
   end
 end
