@@ -36,9 +36,9 @@ local handler = [[
       reply.raw("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n" .. '{"status":"succ')
       return reply.close()
     end
-    if fate == 10 then return reply.sleep(0.5), reply.correctly() end
     if request.n % 5003 == 0 then return reply.down(0.3) end
     if request.method == "POST" and request.id:find("bad") then return reply.json(422, '{"detail":"cannot be read"}') end
+    if fate == 10 then reply.sleep(0.5) end
     reply.correctly()
   end
 ]]
