@@ -27,11 +27,25 @@ CORES := $(ABIS:%=$(BUILD)/%/revec/core.so)
 
 # What knows Lua is built once for each of its versions, the rest once.
 LUA_SOURCES := src/core.c src/engine.c src/content.c src/walking.c src/system.c src/strings.c src/compat.c
-SOURCES := $(filter-out $(LUA_SOURCES),$(wildcard src/*.c))
+SOURCES := $(filter-out $(LUA_SOURCES) src/absent.c,$(wildcard src/*.c))
 OBJECTS := $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
 
+# Modules beside the core: what of them knows Lua, the headers they need, their packages (Debian), how to link them.
+MODULES := store
+store_LUA := store records search
+store_HEADERS := sqlite3.h
+store_PACKAGES := libsqlite3-dev
+store_LIBS := -lsqlite3
+# $(call built_from,module,lua version): its objects; without its libraries' headers a stand-in that says so.
+has_headers = $(shell printf '$(hash)include <%s>\n' stdio.h $($(1)_HEADERS) | $(CC) $(ALL_CFLAGS) -E -x c - >/dev/null 2>&1 && echo yes)
+hash := \#
+$(foreach m,$(MODULES),$(eval $(m)_FOUND := $(call has_headers,$(m))))
+lua_part = $($(1)_LUA:%=src/$(1)/%.c)
+lua_free_part = $(filter-out $(lua_part),$(wildcard src/$(1)/*.c))
+built_from = $(if $($(1)_FOUND),$(patsubst src/%.c,$(BUILD)/$(2)/obj/%.o,$(lua_part) src/compat.c) $(patsubst src/%.c,$(BUILD)/obj/%.o,$(lua_free_part)),$(BUILD)/$(2)/obj/absent_$(1).o)
+
 .PHONY: all
-all: $(CORES)
+all: $(CORES) $(foreach v,$(ABIS),$(MODULES:%=$(BUILD)/$(v)/revec/%.so))
 ifeq ($(strip $(ABIS)),)
 	@echo "revec: no Lua headers found (lua.h of 5.1 to 5.4 or LuaJIT): run 'make deps'" >&2; exit 1
 endif
@@ -41,12 +55,12 @@ check-curl:
 	@echo '#include <curl/curl.h>' | $(CC) $(ALL_CFLAGS) -E -x c - >/dev/null 2>&1 || \
 		{ echo "revec: libcurl's headers are missing: run 'make deps' (Debian: libcurl4-openssl-dev)" >&2; exit 1; }
 
-$(BUILD)/obj/%.o: src/%.c $(wildcard src/*.h) Makefile | check-curl
+$(BUILD)/obj/%.o: src/%.c $(wildcard src/*.h src/*/*.h) Makefile | check-curl
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 define core_rules
-$(BUILD)/$(1)/obj/%.o: src/%.c $(wildcard src/*.h) Makefile | check-curl
+$(BUILD)/$(1)/obj/%.o: src/%.c $(wildcard src/*.h src/*/*.h) Makefile | check-curl
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) -I$(or $(LUA_INCDIR),$(call include_of,$(1))) -c -o $$@ $$<
 $(BUILD)/$(1)/revec/core.so: $(LUA_SOURCES:src/%.c=$(BUILD)/$(1)/obj/%.o) $(OBJECTS)
@@ -70,12 +84,23 @@ endef
 FAILING := malloc calloc realloc strdup free open openat fcntl pipe2 opendir fdopendir pthread_create curl_global_init
 $(foreach v,$(ABIS),$(eval $(call core_rules,$(v))))
 
+define module_rules
+$(BUILD)/$(2)/obj/absent_$(1).o: src/absent.c Makefile
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) -I$(or $(LUA_INCDIR),$(call include_of,$(2))) -DRV_MODULE=$(1) \
+		'-DRV_ABSENT="revec.$(1): built without its libraries: install $($(1)_PACKAGES) (names as in Debian) and run make again"' -c -o $$@ $$<
+$(BUILD)/$(2)/revec/$(1).so: $(call built_from,$(1),$(2))
+	@mkdir -p $$(@D)
+	$$(CC) -o $$@ $$^ $$(ALL_LDFLAGS) $(if $($(1)_FOUND),$($(1)_LIBS))
+endef
+$(foreach m,$(MODULES),$(foreach v,$(ABIS),$(eval $(call module_rules,$(m),$(v)))))
+
 .PHONY: internals
 internals: $(ABIS:%=$(BUILD)/%/revec/internals.so) $(ABIS:%=$(BUILD)/%/revec/failing.so)
 
 # ---- what is needed, installed where it is missing (Debian) ----
 
-BUILD_DEPS := gcc pkg-config libcurl4-openssl-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev lua-cjson lua-argparse
+BUILD_DEPS := gcc pkg-config libcurl4-openssl-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev lua-cjson lua-argparse $(foreach m,$(MODULES),$($(m)_PACKAGES))
 DEMO_DEPS := $(BUILD_DEPS) nginx libnginx-mod-http-lua libgd-dev curl procps
 TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua-cqueues lua-dbi-sqlite3 lua5.1 liblua5.1-0-dev luarocks bsdutils openssl iproute2 nftables
 LINT_DEPS := clang cppcheck lua-check
@@ -128,7 +153,7 @@ fuzz: deps-test
 	@mkdir -p build-fuzz
 	@for f in $(FUZZERS); do \
 		clang -std=c11 -O1 -g -pthread -fsanitize=fuzzer,address,undefined -DREVEC_VERSION='""' -Isrc -I$(call include_of,5.4) \
-			-o build-fuzz/$$f spec/fuzz/$$f.c src/*.c -llua5.4 -lcurl -lm && mkdir -p build-fuzz/$$f.corpus && \
+			-o build-fuzz/$$f spec/fuzz/$$f.c $(LUA_SOURCES) $(SOURCES) -llua5.4 -lcurl -lm && mkdir -p build-fuzz/$$f.corpus && \
 		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -len_control=0 -max_len=6000 -print_final_stats=1 -artifact_prefix=build-fuzz/ \
 			$$(test ! -f spec/fuzz/$$f.dict || echo -dict=spec/fuzz/$$f.dict) build-fuzz/$$f.corpus || exit 1; done
 
@@ -155,7 +180,7 @@ soak: deps-test
 compat:
 	$(call install,$(TEST_DEPS) lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev)
 	@$(MAKE) --no-print-directory -s all internals $(BUILD)/render
-	@for lua in lua5.1 lua5.2 lua5.3; do REVEC_LUA=$$lua spec/run spec/core || exit 1; done
+	@for lua in lua5.1 lua5.2 lua5.3; do REVEC_LUA=$$lua spec/run spec/core spec/store_spec.lua || exit 1; done
 	@REVEC_LUA="luajit -joff" spec/run spec
 
 .PHONY: lint
@@ -164,7 +189,7 @@ lint:
 	@for cc in gcc clang; do \
 		$(MAKE) --no-print-directory -s BUILD=build-lint-$$cc CC=$$cc WERROR=-Werror all internals build-lint-$$cc/render || exit 1; done
 	cppcheck -q --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
-		--suppress=missingIncludeSystem -Isrc -DREVEC_VERSION='""' src examples/images bench spec/support
+		--suppress=missingIncludeSystem -Isrc -DREVEC_VERSION='""' -DRV_MODULE=store -DRV_ABSENT='""' src examples/images bench spec/support
 	luacheck -q .
 
 # ---- installing: make install [PREFIX=/usr/local] [LUA=lua5.4] ----
@@ -176,9 +201,9 @@ BINDIR ?= $(PREFIX)/bin
 LUA_FILES := $(shell cd lua && find revec -name '*.lua')
 
 .PHONY: install uninstall
-install: $(BUILD)/$(INSTALL_ABI)/revec/core.so
+install: $(patsubst %,$(BUILD)/$(INSTALL_ABI)/revec/%.so,core $(MODULES))
 	@for f in $(LUA_FILES); do install -D -m 644 lua/$$f "$(DESTDIR)$(LUADIR)/$$f" || exit 1; done
-	@install -D $< "$(DESTDIR)$(LIBDIR)/revec/core.so"
+	@for f in $(^F); do install -D $(<D)/$$f "$(DESTDIR)$(LIBDIR)/revec/$$f" || exit 1; done
 	@mkdir -p "$(DESTDIR)$(BINDIR)"
 	@{ echo '#!$(or $(shell command -v $(or $(LUA),lua$(INSTALL_ABI))),/usr/bin/env lua$(INSTALL_ABI))'; \
 	   $(if $(ROCK),,echo 'package.path = "$(LUADIR)/?.lua;$(LUADIR)/?/init.lua;" .. package.path'; \
