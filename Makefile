@@ -31,11 +31,15 @@ SOURCES := $(filter-out $(LUA_SOURCES) src/absent.c,$(wildcard src/*.c))
 OBJECTS := $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
 
 # Modules beside the core: what of them knows Lua, the headers they need, their packages (Debian), how to link them.
-MODULES := store
+MODULES := store describe
 store_LUA := store records search
 store_HEADERS := sqlite3.h
 store_PACKAGES := libsqlite3-dev
 store_LIBS := -lsqlite3
+describe_LUA := describe
+describe_HEADERS := gd.h jpeglib.h
+describe_PACKAGES := libgd-dev libjpeg-dev
+describe_LIBS := -lgd -ljpeg -lm
 # $(call built_from,module,lua version): its objects; without its libraries' headers a stand-in that says so.
 has_headers = $(shell printf '$(hash)include <%s>\n' stdio.h $($(1)_HEADERS) | $(CC) $(ALL_CFLAGS) -E -x c - >/dev/null 2>&1 && echo yes)
 hash := \#
@@ -96,12 +100,16 @@ endef
 $(foreach m,$(MODULES),$(foreach v,$(ABIS),$(eval $(call module_rules,$(m),$(v)))))
 
 .PHONY: internals
-internals: $(ABIS:%=$(BUILD)/%/revec/internals.so) $(ABIS:%=$(BUILD)/%/revec/failing.so)
+internals: $(ABIS:%=$(BUILD)/%/revec/internals.so) $(ABIS:%=$(BUILD)/%/revec/failing.so) $(if $(describe_FOUND),$(BUILD)/picture)
+
+$(BUILD)/picture: spec/support/picture.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -std=c11 $(CFLAGS) $(WARNINGS) $(WERROR) -o $@ $< $(describe_LIBS)
 
 # ---- what is needed, installed where it is missing (Debian) ----
 
 BUILD_DEPS := gcc pkg-config libcurl4-openssl-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev lua-cjson lua-argparse $(foreach m,$(MODULES),$($(m)_PACKAGES))
-DEMO_DEPS := $(BUILD_DEPS) nginx libnginx-mod-http-lua libgd-dev curl procps
+DEMO_DEPS := $(BUILD_DEPS) nginx libnginx-mod-http-lua curl procps
 TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua-cqueues lua-dbi-sqlite3 lua5.1 liblua5.1-0-dev luarocks bsdutils openssl iproute2 nftables
 LINT_DEPS := clang cppcheck lua-check
 
@@ -180,7 +188,7 @@ soak: deps-test
 compat:
 	$(call install,$(TEST_DEPS) lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev)
 	@$(MAKE) --no-print-directory -s all internals $(BUILD)/render
-	@for lua in lua5.1 lua5.2 lua5.3; do REVEC_LUA=$$lua spec/run spec/core spec/store_spec.lua || exit 1; done
+	@for lua in lua5.1 lua5.2 lua5.3; do REVEC_LUA=$$lua spec/run spec/core spec/store_spec.lua spec/describe_spec.lua || exit 1; done
 	@REVEC_LUA="luajit -joff" spec/run spec
 
 .PHONY: lint

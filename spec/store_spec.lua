@@ -63,7 +63,11 @@ end
 local function sql(...)
   local db = assert(dbi.Connect("SQLite3", folder .. "/index"))
   db:autocommit(true)
-  for _, text in ipairs { ... } do assert(assert(db:prepare(text)):execute()) end
+  for _, text in ipairs { ... } do
+    local statement = assert(db:prepare(text))
+    assert(statement:execute())
+    statement:close()
+  end
   db:close()
 end
 
