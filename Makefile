@@ -37,9 +37,9 @@ store_HEADERS := sqlite3.h
 store_PACKAGES := libsqlite3-dev
 store_LIBS := -lsqlite3
 describe_LUA := describe
-describe_HEADERS := gd.h jpeglib.h
-describe_PACKAGES := libgd-dev libjpeg-dev
-describe_LIBS := -lgd -ljpeg -lm
+describe_HEADERS := gd.h jpeglib.h png.h
+describe_PACKAGES := libgd-dev libjpeg-dev libpng-dev
+describe_LIBS := -lgd -ljpeg -lpng -lm
 # $(call built_from,module,lua version): its objects; without its libraries' headers a stand-in that says so.
 has_headers = $(shell printf '$(hash)include <%s>\n' stdio.h $($(1)_HEADERS) | $(CC) $(ALL_CFLAGS) -E -x c - >/dev/null 2>&1 && echo yes)
 hash := \#

@@ -1,0 +1,50 @@
+/* revec.describe: what an image looks like as a vector, as a Lua module. The reference is doc/describe.md. */
+#include "../compat.h"
+#include "descriptor.h"
+
+#include <string.h>
+
+static const char *const kinds[] = {"", "unreadable_file", "bad_image", "too_large"};
+
+/* describe.file(path [, options]) -> little-endian float32, width, height; or nil, kind, "path: why" */
+static int describe_file(lua_State *L)
+{
+    size_t len;
+    const char *path = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &len) : NULL;
+    if (!path || !len || strlen(path) != len)
+        return luaL_error(L, "path: string expected, neither empty nor with NUL bytes, got %s", luaL_typename(L, 1));
+    int64_t max_pixels = 100000000;
+    if (!lua_isnoneornil(L, 2)) {
+        luaL_checktype(L, 2, LUA_TTABLE);
+        max_pixels = rv_optint(L, 2, "max_pixels", max_pixels, 1, 1000000000);
+    }
+    struct rv_image *image = lua_newuserdata(L, sizeof *image);
+    enum rv_image_result result = rv_image_read(path, max_pixels, image);
+    if (result) {
+        lua_pushnil(L);
+        lua_pushstring(L, kinds[result]);
+        lua_pushfstring(L, "%s: %s", path, image->why);
+        return 3;
+    }
+    float vector[RV_DESCRIPTOR];
+    rv_descriptor(image, vector);
+    lua_pushlstring(L, (const char *)vector, sizeof vector);
+    lua_pushinteger(L, image->width);
+    lua_pushinteger(L, image->height);
+    return 3;
+}
+
+__attribute__((visibility("default"))) int luaopen_revec_describe(lua_State *L);
+
+int luaopen_revec_describe(lua_State *L)
+{
+    rv_image_silence();
+    lua_newtable(L);
+    lua_pushcfunction(L, describe_file);
+    lua_setfield(L, -2, "file");
+    lua_pushinteger(L, RV_DESCRIPTOR);
+    lua_setfield(L, -2, "dimension");
+    lua_pushliteral(L, RV_DESCRIPTOR_NAME);
+    lua_setfield(L, -2, "name");
+    return 1;
+}
