@@ -534,7 +534,7 @@ describe("the arguments of a store", function()
   it("never crash a method, whatever they are, nor leave it unusable", function()
     local s = ready(2)
     local values = { false, true, 0, -1, 0 / 0, 1e300, "", "x", ("x"):rep(100000), {}, { {} }, { 1 }, { "a" }, print, io.stdout, s,
-      coroutine.create(print), setmetatable({}, { __index = function() error("indexed", 0) end }) }
+      coroutine.create(function() end), setmetatable({}, { __index = function() error("indexed", 0) end }) }
     for name, method in pairs(getmetatable(s) == "revec.store" and debug.getmetatable(s).__index or {}) do
       if name ~= "close" then
         for _, a in ipairs(values) do
