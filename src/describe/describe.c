@@ -28,7 +28,13 @@ static int describe_file(lua_State *L)
     }
     float vector[RV_DESCRIPTOR];
     rv_descriptor(image, vector);
-    lua_pushlstring(L, (const char *)vector, sizeof vector);
+    unsigned char bytes[sizeof vector];
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        uint32_t bits;
+        memcpy(&bits, vector + i / 4, sizeof bits);
+        bytes[i] = (unsigned char)(bits >> 8 * (i % 4));
+    }
+    lua_pushlstring(L, (const char *)bytes, sizeof bytes);
     lua_pushinteger(L, image->width);
     lua_pushinteger(L, image->height);
     return 3;
