@@ -65,6 +65,15 @@ describe("--check", function()
     return some
   end
 
+  -- All but each hundredth: embedding takes the server's time.
+  local function most(ids)
+    local some = {}
+    for i, id in ipairs(ids) do
+      if i % 100 > 0 then some[#some + 1] = id end
+    end
+    return some
+  end
+
   it("each asks for one image at a time", function()
     local storage, ids = storage_of(30)
     assert.same({ 0, 30, 15, 0, 15 }, counts(run(having(half(ids)) .. "reply.correctly()", storage, { "--check", "each" })))
@@ -171,7 +180,7 @@ describe("--check", function()
   } do
     it("list: when its second page " .. name .. ", auto goes on without, and nothing is embedded twice", function()
       local storage, ids = storage_of(3500)
-      local handler = having(half(ids)) .. [[
+      local handler = having(most(ids)) .. [[
         if request.path == "/api/v1/vectors/" and request.query.offset then
           ]] .. page .. [[
           return
@@ -179,7 +188,7 @@ describe("--check", function()
         reply.sleep(request.path:find("batch") and 0.02 or 0)
         reply.correctly()]]
       local result = run(handler, storage, { "--quiet", "--max-concurrent", "20", "--batch-size", "100", "--max-retries", "1" })
-      assert.same({ 0, 3500, 1750, 0, 1750 }, counts(result))
+      assert.same({ 0, 3500, 35, 0, 3465 }, counts(result))
       assert.equal(1, most_embeds())
     end)
   end
@@ -196,7 +205,7 @@ describe("--check", function()
 
   it("a list that changes while it is read loses no image", function()
     local storage, ids = storage_of(2600)
-    local handler = having(half(ids)) .. [[
+    local handler = having(most(ids)) .. [[
       if request.path == "/api/v1/vectors/" and request.query.offset then
         for id in pairs(state.indexed) do state.indexed[id] = nil break end
         state.indexed["00000000-0000-0000-0000-000000000000"] = true
@@ -205,7 +214,7 @@ describe("--check", function()
     local result = run(handler, storage, { "--check", "list", "--quiet", "--max-concurrent", "20" })
     assert.same({ 0, 2600 }, { result.code, result.number("Total images") })
     assert.equal(2600, result.number("Succeeded") + result.number("Skipped"))
-    assert.is_true(result.number("Succeeded") >= 1300)
+    assert.is_true(result.number("Succeeded") >= 26)
   end)
 
   it("denied in a group: the run ends with 3, and nothing has failed", function()
@@ -304,8 +313,8 @@ describe("--check", function()
   end)
 
   it("says what it falls back from, and why", function()
-    local storage = storage_of(4000)
-    local result = run([[
+    local storage, ids = storage_of(4000)
+    local result = run(having(most(ids)) .. [[
       if request.path == "/api/v1/vectors/" then
         state.listed = true
         return reply.json(500, '{"detail":"metadata"}')
@@ -313,7 +322,7 @@ describe("--check", function()
       if request.path:find("batch") and state.listed then return reply.not_indexed() end
       if request.path:find("batch") then reply.sleep(0.03) end
       reply.correctly()]], storage, { "--max-retries", "0", "--quiet", "--max-concurrent", "10" })
-    assert.equal(4000, result.number("Succeeded"))
+    assert.same({ 40, 3960 }, { result.number("Succeeded"), result.number("Skipped") })
     assert.matches("WARNING %- The index cannot be listed, asking in groups: metadata\n", result.stderr)
     assert.matches("WARNING %- The backend takes no look%-ups of many, asking one by one: not indexed: ", result.stderr)
   end)
