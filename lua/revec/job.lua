@@ -6,6 +6,7 @@
 local backends = { api = require "revec.backends.api" }
 local core = require "revec.core"
 local images = require "revec.image"
+local judges = require "revec.judge"
 local lookups = require "revec.lookups"
 local records = require "revec.record"
 local sources = require "revec.sources"
@@ -16,13 +17,7 @@ Job.__index = Job
 -- A step is over within half a millisecond or so, since a host may have other things to do.
 local EVENTS_PER_STEP = 64
 local IMAGES_PER_STEP = 128
-local REFUSED_AFTER = 100    -- failures of the backend's doing in a row, without a success, end the run
-local MAX_CONCURRENT = 256   -- when it is found out
-local DENIED_AFTER = 5       -- denials in a row end the run, once anything was accepted
-local ODD_AFTER = 20         -- answers that are all no answers end the run
-
--- Kinds that are the backend's doing, not the image's.
-local backends_doing = { backend_error = true, overloaded = true, timeout = true, cut_short = true, bad_answer = true }
+local MAX_CONCURRENT = 256 -- when it is found out
 
 -- The request headers of all requests; or nil and why there are none.
 local function headers_of(options)
@@ -86,14 +81,11 @@ local function new(options)
     started = core.now(),
     counts = { taken = 0, succeeded = 0, failed = 0, skipped = 0, filtered = 0, duplicates = 0, folders = 0,
                entries = 0, elsewhere = 0 },
-    open = 0,            -- images whose requests are under way
-    failures_in_row = 0, -- of the backend's doing
-    denied_in_row = 0,
-    odd_answers = 0,     -- bad answers before the first good one
-    accepted = false,    -- the backend has done something for us
+    open = 0, -- images whose requests are under way
     state = "starting",
     looks_up = not (options.force_reindex or options.no_skip_indexed),
   }, Job)
+  self.judge = judges.new(self.backend, options.max_failures)
   local opened
   opened, why = self:open_engine(headers)
   if not opened then return nil, why end
@@ -269,13 +261,8 @@ function Job:give_back()
   self.open = self.open - 1
 end
 
--- An image is done without a failure: that no row of failures goes on.
-function Job:no_failure()
-  self.failures_in_row, self.denied_in_row = 0, 0
-end
-
 function Job:succeed(image, event)
-  self:no_failure()
+  self.judge:no_failure()
   self.counts.succeeded = self.counts.succeeded + 1
   self:tell("succeeded", image)
   if self.options.on_success then self:hook("on_success", image, image.answer or event.fields or {}) end
@@ -284,7 +271,7 @@ end
 
 function Job:skip(image)
   -- Without a stage the list has said so, which tells nothing of how the backend is now.
-  if image.stage then self:no_failure() end
+  if image.stage then self.judge:no_failure() end
   self.counts.skipped = self.counts.skipped + 1
   self:tell("skipped", image)
   self:hook("on_skip", image)
@@ -320,36 +307,21 @@ function Job:fail(image, event)
   end
   self:close_image()
   if verdict == "stop" then self:stop("stopped", "on_failure said stop") end
-  if self:too_many_failed() then self:stop("max_failures", self.counts.failed .. " images failed") end
-end
-
--- Whether max_failures ("20", or "5%" of what is done, from the hundredth on) is reached.
-function Job:too_many_failed()
-  local amount, percent = (self.options.max_failures or ""):match("^(%d+)(%%?)$")
-  if not amount then return false end
   local counts = self.counts
-  if percent == "" then return counts.failed >= tonumber(amount) end
-  local done = counts.succeeded + counts.failed + counts.skipped
-  return done >= 100 and counts.failed * 100 >= tonumber(amount) * done
+  if self.judge:too_many(counts.failed, counts.succeeded + counts.failed + counts.skipped) then
+    self:stop("max_failures", counts.failed .. " images failed")
+  end
 end
 
--- Decides from a failure whether the run should go on; true when the image is given back rather than failed.
-function Job:judge_failure(image, event)
-  local kind = event.kind
-  self.failures_in_row = backends_doing[kind] and self.failures_in_row + 1 or self.failures_in_row
-  if kind == "denied" then
-    self.denied_in_row = self.denied_in_row + 1
-    self:tell("denied", image, { kind = kind, status = event.status, message = self.backend.reason(event) })
-    if not self.accepted or self.denied_in_row >= DENIED_AFTER then self:stop("denied", self.backend.reason(event)) end
-    return true
+-- A request for an image has failed for good.
+function Job:answer_failure(image, event)
+  if event.kind == "denied" then
+    self:tell("denied", image, { kind = event.kind, status = event.status, message = self.backend.reason(event) })
+    if self.judge:denied() then self:stop("denied", self.backend.reason(event)) end
+    return self:give_back()
   end
-  self.denied_in_row = 0
-  if (kind == "bad_answer" and not self.accepted) or (self.backend.is_lost(event) and self.counts.succeeded == 0) then
-    self.odd_answers = self.odd_answers + 1
-    if self.odd_answers >= ODD_AFTER then self:stop("refused", self.backend.reason(event)) end
-  end
-  if self.failures_in_row >= REFUSED_AFTER then self:stop("refused", self.backend.reason(event)) end
-  return false
+  if self.judge:failed(event, self.counts.succeeded) then self:stop("refused", self.backend.reason(event)) end
+  self:fail(image, event)
 end
 
 local not_indexed = { kind = "not_indexed", status = 404, attempts = 1,
@@ -376,11 +348,11 @@ function Job:answer_group(group, event)
   if event.kind == "pending" then
     self.open = self.open - #group.images
   elseif event.kind then
-    if event.kind == "denied" and not self.accepted then self:stop("denied", self.backend.reason(event)) end
+    if event.kind == "denied" and not self.judge.accepted then self:stop("denied", self.backend.reason(event)) end
     if self.lookups:split(group, event) then self:tell("fallback", "groups", self.backend.reason(event)) end
   else
     local is_indexed = self.lookups:answered(event)
-    self.accepted = true
+    self.judge:accept()
     for _, image in ipairs(group.images) do
       if self.aborted then break end
       self:advance(image, event, is_indexed(image))
@@ -390,7 +362,7 @@ end
 
 function Job:answer_page(event)
   if event.kind == "pending" then return end
-  self.accepted = self.accepted or not event.kind
+  if not event.kind then self.judge:accept() end
   local why = self.lookups:turn_page(event, (self:total()))
   if not why then return end
   if self.options.check == "list" then
@@ -414,9 +386,9 @@ function Job:answer(event)
   if kind == "pending" then
     self:give_back()
   elseif kind then
-    if self:judge_failure(image, event) then self:give_back() else self:fail(image, event) end
+    self:answer_failure(image, event)
   else
-    self.accepted = true
+    self.judge:accept()
     self:advance(image, event, image.stage ~= "embed" and self.backend.is_indexed(event))
   end
 end
