@@ -165,9 +165,10 @@ fuzz: deps-test
 		build-fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -len_control=0 -max_len=6000 -print_final_stats=1 -artifact_prefix=build-fuzz/ \
 			$$(test ! -f spec/fuzz/$$f.dict || echo -dict=spec/fuzz/$$f.dict) build-fuzz/$$f.corpus || exit 1; done
 
-# All specs of revec, the commands that they start included, under ASan with UBSan and LSan, then under TSan.
+# All specs of revec, the commands that they start included, under ASan with UBSan and LSan, then under TSan; not those of
+# what runs in programs that cannot take a sanitizer.
 SANITIZE_LUA ?= lua5.4
-SANITIZE_SPECS := spec/core $(filter-out spec/support_spec.lua spec/demo_spec.lua,$(wildcard spec/*_spec.lua))
+SANITIZE_SPECS := spec/core $(filter-out $(foreach s,support demo install openresty examples,spec/$(s)_spec.lua),$(wildcard spec/*_spec.lua))
 sanitize_run = REVEC_BUILD=build-$(1) LD_PRELOAD=$$($(CC) -print-file-name=lib$(1).so) $(2) $(SANITIZE_LUA) /usr/bin/busted -p _spec $(SANITIZE_SPECS)
 .PHONY: sanitize
 sanitize: deps-test

@@ -10,7 +10,7 @@ local function against(handler, args, more)
   local s = server.start("return function(request, reply)\n" .. handler .. "\nend", more.server)
   local all = { "--storage-path", harness.tree(more.names or NAMES), "--api-url", s.url, "--retry-delay", "0.01", "--check", "each" }
   for _, argument in ipairs(args or {}) do all[#all + 1] = argument end
-  local result = harness.run { args = all, env = { LC_ALL = "C" }, timeout = 30 }
+  local result = harness.run { args = all, env = { LC_ALL = "C" }, timeout = 60 }
   result.requests = s:requests()
   s:stop()
   result.record = harness.records(result.cwd)[1]

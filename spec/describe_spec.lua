@@ -337,7 +337,7 @@ describe("a file that cannot be described", function()
       local describe = require "revec.describe"
       for i = 1, #arg do describe.file(arg[i]) end
     ]]):format(package.cpath), "quiet.lua")
-    local command = process.interpreter()
+    local command = harness.lua_words()
     command[#command + 1] = script
     for _, kind in ipairs { "jpeg", "progressive", "png", "interlaced", "palette", "gif", "webp", "bmp" } do
       local whole = bytes_of(kind)

@@ -2,7 +2,6 @@
 
 local paths = require "spec.support.paths"
 local harness = require "spec.support.harness"
-local process = require "spec.support.process"
 local store = require "revec.store"
 local dbi = require "DBI"
 
@@ -54,7 +53,7 @@ local function child(text, wrapper)
   harness.write(script, ("package.path, package.cpath = %q, %q\n"):format(package.path, package.cpath) .. text)
   local command = {}
   for _, word in ipairs(wrapper or {}) do command[#command + 1] = word end
-  for _, word in ipairs(process.interpreter()) do command[#command + 1] = word end
+  for _, word in ipairs(harness.lua_words()) do command[#command + 1] = word end
   command[#command + 1] = script
   command[#command + 1] = folder .. "/index"
   return harness.spawn { command = command, cwd = paths.root }

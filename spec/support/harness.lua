@@ -39,7 +39,17 @@ end
 function harness.lua_command()
   local words = interpreter()
   for i, word in ipairs(words) do words[i] = process.quote(word) end
-  return (sanitizer and "LD_PRELOAD=" .. process.quote(sanitizer) .. " " or "") .. table.concat(words, " ")
+  return (sanitizer and "env LD_PRELOAD=" .. process.quote(sanitizer) .. " " or "") .. table.concat(words, " ")
+end
+
+-- The interpreter for other scripts in a process of their own, as a list.
+function harness.lua_words()
+  local words = process.interpreter()
+  if sanitizer then
+    table.insert(words, 1, "LD_PRELOAD=" .. sanitizer)
+    table.insert(words, 1, "env")
+  end
+  return words
 end
 
 ---------------------------------------------------------------------------------------------------------------------
