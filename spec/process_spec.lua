@@ -96,9 +96,9 @@ describe("a process with little", function()
       local uid = os.execute("test $(id -u) = 0")
       if uid ~= true and uid ~= 0 then return pending("only root may run the command as another user") end
       local dir = harness.tempdir()
-      os.execute("chmod 777 '" .. dir .. "'")
+      harness.shell("chmod 777 '" .. dir .. "'")
       local storage = harness.tree { "a.jpg" }
-      os.execute("chmod 755 '" .. storage .. "'")
+      harness.shell("chmod 755 '" .. storage .. "'")
       local result = harness.run {
         command = behind("setpriv", "--reuid=" .. user, "--regid=" .. user, "--clear-groups", "prlimit", "--nproc=" .. threads),
         args = { "--storage-path", storage, "--api-url", s.url, "--failed-dir", dir },

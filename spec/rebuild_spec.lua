@@ -198,8 +198,8 @@ describe("the storage", function()
 
   it("may hold links to files, links in circles, hidden files and more", function()
     local storage = harness.tree { "real.jpg", ".hidden.png", "sub/x.gif", "no_extension", ".jpg" }
-    assert(os.execute("cd '" .. storage .. "' && ln -s real.jpg link.jpg && ln -s . loop && ln -s nowhere.jpg dangling.jpg"
-      .. " && ln -s ../sub sub/again && mkfifo pipe.jpg && mkdir folder.jpg"))
+    harness.shell("cd '" .. storage .. "' && ln -s real.jpg link.jpg && ln -s . loop && ln -s nowhere.jpg dangling.jpg"
+      .. " && ln -s ../sub sub/again && mkfifo pipe.jpg && mkdir folder.jpg")
     local backend = harness.backend(storage, { dim = 3 })
     local result = rebuild(storage, backend, {}, { timeout = 20 })
     assert.same({ 4, 4 }, { statistics(result).total, statistics(result).succeeded }, result.output)

@@ -60,13 +60,13 @@ describe("which images", function()
     assert.same({ "1.jpg a/1x.jpg a/2.png b/cache/3.jpg b/cache.jpg", 0 }, { taken { exclude = { "/cache/" } } })
     assert.same({ "1.jpg b/cache/3.jpg cache/4.jpg", 3 }, { taken { exclude = { "a/**", "b/*.jpg" } } })
     local dir = harness.tree { "a.jpg", "closed/b.jpg" }
-    assert(os.execute("chmod 000 '" .. dir .. "/closed'; chmod 755 '" .. dir .. "'"))
+    harness.shell("chmod 000 '" .. dir .. "/closed'; chmod 755 '" .. dir .. "'")
     local result = harness.run {
       command = { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", harness.lua_command() .. " '"
         .. harness.root .. "/rebuild.lua' --dry-run --exclude closed --storage-path '" .. dir .. "'" },
       env = { LC_ALL = "C" },
     }
-    os.execute("chmod 755 '" .. dir .. "/closed'")
+    harness.shell("chmod 755 '" .. dir .. "/closed'")
     assert.equal(0, result.code, result.output)
   end)
 
@@ -269,7 +269,7 @@ describe("a list of paths", function()
   end)
 
   it("comes slowly, from a pipe with a name, and holds up nobody", function()
-    assert(os.execute("mkfifo '" .. dir .. "/pipe'"))
+    harness.shell("mkfifo '" .. dir .. "/pipe'")
     local job = assert(revec.start { storage_path = dir, files_from = dir .. "/pipe", dry_run = true })
     for _ = 1, 3 do assert.is_true(job:step(0.01)) end
     job:abort()

@@ -398,7 +398,7 @@ describe("a file", function()
   it("that may not be written is read, but not opened for writing", function()
     ready(1):put { { id = "a", vector = { 1 } } }
     stores[1]:close()
-    assert(os.execute("chmod 444 '" .. folder .. "/index'"))
+    harness.shell("chmod 444 '" .. folder .. "/index'")
     -- Root may write anything, unless it gives that right up.
     local wrapper = io.popen("id -u"):read("*n") == 0 and { "setpriv", "--bounding-set=-all", "--inh-caps=-all" } or nil
     local result = child([[

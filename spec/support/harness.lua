@@ -8,6 +8,7 @@ local ltn12 = require("ltn12")
 local socket = require("socket")
 local paths = require("spec.support.paths")
 local process = require("spec.support.process")
+local storages = require "spec.support.storages"
 
 local RUN_SECONDS = 30
 local BACKEND_SECONDS = 20
@@ -40,6 +41,11 @@ function harness.lua_command()
   local words = interpreter()
   for i, word in ipairs(words) do words[i] = process.quote(word) end
   return (sanitizer and "env LD_PRELOAD=" .. process.quote(sanitizer) .. " " or "") .. table.concat(words, " ")
+end
+
+-- Runs commands in a shell that no sanitizer is preloaded into, as os.execute's would be; raises when they fail.
+function harness.shell(commands)
+  storages.shell("/", commands)
 end
 
 -- The interpreter for other scripts in a process of their own, as a list.
