@@ -242,12 +242,12 @@ describe("--check", function()
     local storage, ids = storage_of(3500)
     local a_job = job(having(ids) .. [[
       if request.path == "/api/v1/vectors/" then
-        reply.sleep(0.5)
+        reply.sleep(2)
       elseif request.path:find("batch") then
         state.groups = (state.groups or 0) + 1
-        if state.groups == 50 then return reply.json(500, "{}") end
+        if state.groups % 10 == 0 then return reply.json(500, "{}") end
       elseif request.method == "GET" then
-        reply.sleep(0.1)
+        reply.sleep(0.3)
         if request.id:byte(-1) % 2 == 0 then return reply.json(400, '{"detail":"odd"}') end
       end
       reply.correctly()]], storage, { max_concurrent = 20, batch_size = 20, on_failure = function() return "retry" end })

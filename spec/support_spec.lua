@@ -374,7 +374,8 @@ describe("the support code", function()
         most_at_once = math.max(most_at_once, #data)
         body = body .. data
       end
-      assert.same({ "abc", 1 }, { body, most_at_once })
+      assert.equal("abc", body)
+      assert.is_true(most_at_once < 3, most_at_once) -- two may lie in wait for a reader that comes late
     end)
 
     it("answers late", function()
