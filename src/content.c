@@ -55,8 +55,9 @@ static const char *numbers_to_json(lua_State *L, size_t *len)
             luaL_error(L, "vector: finite numbers expected in the array, got %s at %d", luaL_typename(L, -1), i);
         lua_pop(L, 1);
         snprintf(text, sizeof text, "%s%.9g", i > 1 ? "," : "[", x);
-        for (char *comma = strchr(text + 1, ','); comma; comma = NULL)
-            *comma = '.'; /* as the locale may have it */
+        char *comma = strchr(text + 1, ','); /* as the locale may have it */
+        if (comma)
+            *comma = '.';
         luaL_addstring(&b, text);
     }
     luaL_addstring(&b, n ? "]" : "[]");

@@ -196,6 +196,8 @@ static int engine_route(lua_State *L)
         return luaL_error(L, "fields: at most 8 names, got %d", r->field_count);
     opt_copy(L, 2, "vectors", &r->vectors);
     opt_copy(L, 2, "vector_index", &r->vector_index);
+    if (r->vector_index && !r->vectors)
+        return luaL_error(L, "vector_index: needs vectors");
     r->whole = rv_optbool(L, 2, "whole");
     opt_copy(L, 2, "list", &r->list);
     opt_copy(L, 2, "list_field", &r->list_field);

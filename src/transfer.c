@@ -21,7 +21,7 @@ enum {
     /* uvicorn closes idle connections after 5 s; one that is older is not worth the risk of a re-send. */
     MAX_IDLE_S = 4,
     MAX_LIFETIME_S = 300,
-    /* Four times libcurl's: a vector of 50 KB comes with one call, for a fifth less CPU (bench/cpu, bare-64k). */
+    /* Four times libcurl's: a vector of 50 KB comes with one call, for a quarter less CPU (bench/cpu, bare-64k). */
     RECEIVE_BUFFER = 64 * 1024,
 };
 

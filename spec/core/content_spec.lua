@@ -202,6 +202,10 @@ describe("vectors", function()
     assert.equal("the vector is all zeros", event.vector_error)
   end)
 
+  it("in an order need a path", function()
+    assert.has_error(function() engines.new(s):route { vector_index = "data[].index" } end, "vector_index: needs vectors")
+  end)
+
   it("that are missing make a bad answer", function()
     for _, text in ipairs { "{}", '{"data":[]}', '{"data":null}', '{"data":{"v":[1]}}', '{"data":[{"w":[1]}]}' } do
       local event = ask(text, { vectors = "data[].v" })
