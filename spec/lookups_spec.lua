@@ -253,7 +253,7 @@ describe("--check", function()
       reply.correctly()]], storage, { max_concurrent = 20, batch_size = 20, on_failure = function() return "retry" end })
     local deadline, stopped = os.time() + 20, false
     while a_job:step(0.05) do
-      if a_job.lookups.listing and a_job.lookups:gathered("lookup") > 0 then
+      if a_job.pipeline.lookups.listing and a_job.pipeline.lookups:gathered("lookup") > 0 then
         stopped = true
         a_job:stop()
       end

@@ -3,79 +3,24 @@
 -- A host drives it: step() does what can be done now and may wait; nothing happens in between but what the engine's
 -- threads do. Every image ends in exactly one outcome (doc/design.md), and the counts of report() always add up.
 
-local backends = { api = require "revec.backends.api" }
 local core = require "revec.core"
 local images = require "revec.image"
 local judges = require "revec.judge"
-local lookups = require "revec.lookups"
+local pipelines = { api = require "revec.pipelines.api" }
 local records = require "revec.record"
 local sources = require "revec.sources"
 
 local Job = {}
 Job.__index = Job
 
--- A step is over within half a millisecond or so, since a host may have other things to do.
-local EVENTS_PER_STEP = 64
-local IMAGES_PER_STEP = 128
-local MAX_CONCURRENT = 256 -- when it is found out
-
--- The request headers of all requests; or nil and why there are none.
-local function headers_of(options)
-  local headers = {}
-  for i, header in ipairs(options.header or {}) do
-    if not header:find("^[%w!#$%%&'*+.^_`|~-]+:") then
-      -- Not shown: it may be a token that was meant to have a name before it.
-      return nil, "header: 'Name: value' expected in header " .. i
-    end
-    headers[i] = header
-  end
-  if not options.token_env then return headers end
-  local token = os.getenv(options.token_env)
-  if not token or token == "" then
-    return nil, "token_env: the environment variable " .. options.token_env .. " is not set"
-  elseif token:find("%c") then
-    return nil, "token_env: the value of " .. options.token_env .. " holds a control character"
-  end
-  headers[#headers + 1] = "Authorization: Bearer " .. token
-  return headers
-end
-
--- Fills self.engine, self.routes and self.source; true, or nil and why not.
-function Job:open_engine(headers)
-  local options, backend = self.options, self.backend
-  local adaptive = options.max_concurrent == "auto"
-  local why
-  self.engine, why = core.engine {
-    max_concurrent = adaptive and MAX_CONCURRENT or options.max_concurrent, adaptive = adaptive,
-    max_retries = options.max_retries, retry_delay = options.retry_delay,
-    timeout = options.timeout, connect_timeout = options.connect_timeout, down_timeout = options.down_timeout,
-    rate = options.rate, headers = headers, probe_url = backend.probe_url, user_agent = "revec/" .. core.version,
-    cacert = options.cacert, cert = options.cert, key = options.key, insecure = options.insecure,
-    proxy = options.proxy, unix_socket = options.unix_socket, http2 = options.http2, nice = options.nice,
-  }
-  if not self.engine then return nil, why end
-  self.routes = {}
-  for name, route in pairs(backend.routes) do self.routes[name] = self.engine:route(route) end
-  self.lookups = lookups.new(self.engine, backend, self.routes, options, self.seen)
-  self.source, why = sources.open(self.engine, options, self.root)
-  if self.source then return true end
-  self.engine:close()
-  return nil, why
-end
+local IMAGES_PER_STEP = 128 -- see pipelines/api.lua
 
 --- @param options as options.resolve gives them
 -- @return job, or nil and one line that says why it cannot start
 local function new(options)
-  local headers, why = headers_of(options)
-  if not headers then return nil, why end
-  for _, name in ipairs { "cacert", "cert", "key", "unix_socket" } do
-    local there = not options[name] or core.stat(options[name])
-    if not there then return nil, name .. ": " .. core.clean(options[name]) .. ": no such file" end
-  end
   local root = options.storage_path
   local self = setmetatable({
     options = options,
-    backend = backends.api.new(options),
     root = root:sub(-1) == "/" and root or root .. "/",
     seen = core.idset(),
     started = core.now(),
@@ -83,19 +28,21 @@ local function new(options)
                entries = 0, elsewhere = 0 },
     open = 0, -- images whose requests are under way
     state = "starting",
-    looks_up = not (options.force_reindex or options.no_skip_indexed),
+    judge = judges.new(options.max_failures),
   }, Job)
-  self.judge = judges.new(self.backend, options.max_failures)
-  local opened
-  opened, why = self:open_engine(headers)
-  if not opened then return nil, why end
-  if not options.dry_run then
+  local why
+  self.pipeline, why = pipelines.api.new(self)
+  if not self.pipeline then return nil, why end
+  self.engine = self.pipeline.engine
+  self.source, why = sources.open(self.engine, options, self.root)
+  if self.source and not options.dry_run then
     self.repaired = records.repair(options.failed_dir)
     self.record, why = records.open(options.failed_dir)
-    if not self.record then
-      self.engine:close()
-      return nil, "failed_dir: " .. core.clean(why)
-    end
+    if not self.record then why = "failed_dir: " .. core.clean(why) end
+  end
+  if why then
+    self.pipeline:close()
+    return nil, why
   end
   return self
 end
@@ -130,7 +77,7 @@ function Job:stop(reason, message)
   if self.stopping or self.finished then return end
   self.stopping = reason or "interrupted"
   self.message = message
-  self.engine:drain()
+  self.pipeline:drain()
 end
 
 --- Ends at once: what is in flight is pending too. The record is still written. From within a hook: once that returns.
@@ -142,30 +89,16 @@ end
 
 -- ---- images on their way in ----
 
--- Asks the backend for what the image's stage says; true when that took a request.
-function Job:submit(image)
-  if image.stage ~= "embed" then return self.lookups:ask(image) end
-  local engine, routes, backend = self.engine, self.routes, self.backend
-  local tags
-  if self.options.make_tags then
-    tags = self:hook("make_tags", image)
-    if tags ~= nil and type(tags) ~= "string" then
-      self:stop("hook", "tags: a string or nil expected, got " .. type(tags))
-    end
-    if self.stopping then
-      self:give_back()
-      return false
-    end
+--- The tags of an image: whether they are known (a hook may end the run), and a string, or nil for the options' own.
+function Job:tags(image)
+  if not self.options.make_tags then return true end
+  local tags = self:hook("make_tags", image)
+  if tags ~= nil and type(tags) ~= "string" then
+    self:stop("hook", "tags: a string or nil expected, got " .. type(tags))
   end
-  local url = backend:embed_url(image, tags)
-  if self.looks_up then
-    -- It goes before images that were not looked up yet: the fewer are under way, the better. And what may have been
-    -- embedded all the same, after a timeout, is looked up before it is embedded again.
-    engine:submit(routes.embed, url, image, true, routes.lookup, backend:lookup_url(image))
-  else
-    engine:submit(routes.embed, url, image)
-  end
-  return true
+  if not self.stopping then return true, tags end
+  self:give_back()
+  return false
 end
 
 -- One image of the source; true when it took a request.
@@ -197,28 +130,13 @@ function Job:take(relative_path, id, root)
   if (counts.taken - 1) % options.batch_size == 0 then self:tell("batch", counts.taken) end
   self:tell("image", image)
   self.open = self.open + 1
-  if self.lookups.complete and self.lookups:is_listed(image.id) then
-    self:skip(image)
-    return false
-  end
-  image.stage = self.looks_up and not self.lookups.complete and "lookup" or "embed"
-  return self:submit(image)
-end
-
--- Whether what is indexed is being listed, or should be: no image is taken meanwhile.
-function Job:lists()
-  if not self.looks_up or self.options.dry_run or self.stopping or self.walked then return false end
-  if self.lookups:list_is_due(self.counts.taken, (self:total())) then
-    self.lookups:flush("lookup")
-    self.lookups:ask_page()
-  end
-  return self.lookups.listing ~= nil
+  return self.pipeline:begin(image)
 end
 
 -- Takes images while there is room for their requests; true when it took any.
 function Job:intake()
-  if self:lists() then return false end
-  local room = self.options.dry_run and math.huge or self.engine:room()
+  local room = self.options.dry_run and math.huge or self.pipeline:room()
+  if room == 0 then return false end
   local left = IMAGES_PER_STEP
   while room > 0 and left > 0 and not self.stopping and not self.walked do
     local path, what, where, why = self.source:next()
@@ -238,12 +156,12 @@ function Job:intake()
     end
     left = left - 1
   end
-  if room > 0 then self.lookups:flush("lookup") end -- there is nothing more to fill the group with
+  if room > 0 then self.pipeline:flush() end
   if left == 0 then self.engine:wake() end
   return left < IMAGES_PER_STEP
 end
 
--- ---- answers ----
+-- ---- what becomes of them ----
 
 function Job:progress()
   local counts = self.counts
@@ -256,19 +174,21 @@ function Job:close_image()
   self:progress()
 end
 
--- Its fate is open: the report counts it as pending.
-function Job:give_back()
-  self.open = self.open - 1
+--- The fate of an image, or of several, is open: the report counts them as pending.
+function Job:give_back(how_many)
+  self.open = self.open - (how_many or 1)
 end
 
-function Job:succeed(image, event)
+--- answer: what on_success is told
+function Job:succeed(image, answer)
   self.judge:no_failure()
   self.counts.succeeded = self.counts.succeeded + 1
   self:tell("succeeded", image)
-  if self.options.on_success then self:hook("on_success", image, image.answer or event.fields or {}) end
+  self:hook("on_success", image, answer)
   self:close_image()
 end
 
+--- The image is indexed already.
 function Job:skip(image)
   -- Without a stage the list has said so, which tells nothing of how the backend is now.
   if image.stage then self.judge:no_failure() end
@@ -280,10 +200,11 @@ end
 
 local verdicts = { record = true, ignore = true, retry = true, stop = true }
 
-function Job:fail(image, event)
+--- The image has failed. cause: { kind, status, message, attempts }
+function Job:fail(image, cause)
   local failure = {
-    kind = event.kind, status = event.status, message = self.backend.reason(event),
-    attempts = event.attempts + (image.attempts or 0), sends = image.sends,
+    kind = cause.kind, status = cause.status, message = cause.message,
+    attempts = cause.attempts + (image.attempts or 0), sends = image.sends,
   }
   local verdict = self:hook("on_failure", image, failure)
   if verdict == nil then verdict = "record" end
@@ -294,7 +215,7 @@ function Job:fail(image, event)
     image.retries = (image.retries or 0) + 1
     image.attempts, failure.delay = failure.attempts, 0
     self:tell("retry", image, failure)
-    return self:submit(image)
+    return self.pipeline:submit(image)
   end
   if verdict == "ignore" then
     self.counts.skipped = self.counts.skipped + 1
@@ -313,89 +234,20 @@ function Job:fail(image, event)
   end
 end
 
--- A request for an image has failed for good.
-function Job:answer_failure(image, event)
-  if event.kind == "denied" then
-    self:tell("denied", image, { kind = event.kind, status = event.status, message = self.backend.reason(event) })
-    if self.judge:denied() then self:stop("denied", self.backend.reason(event)) end
+--- A request for an image has failed for good. cause: as for fail; lost: whether it says that the route does not exist
+function Job:fault(image, cause)
+  if cause.kind == "denied" then
+    self:tell("denied", image, cause)
+    if self.judge:denied() then self:stop("denied", cause.message) end
     return self:give_back()
   end
-  if self.judge:failed(event, self.counts.succeeded) then self:stop("refused", self.backend.reason(event)) end
-  self:fail(image, event)
+  if self.judge:failed(cause, self.counts.succeeded) then self:stop("refused", cause.message) end
+  self:fail(image, cause)
 end
 
-local not_indexed = { kind = "not_indexed", status = 404, attempts = 1,
-                      message = "the backend answered success, but the image is not indexed" }
-
--- A good answer: on to the image's next stage, or to its end.
--- indexed: what a look-up said
-function Job:advance(image, event, indexed)
-  local stage = image.stage
-  if stage == "lookup" and indexed then return self:skip(image) end
-  if stage == "embed" and (event.landed or not self.options.verify) or indexed then return self:succeed(image, event) end
-  if stage == "verify" and image.embedded_again then return self:fail(image, not_indexed) end
-  if self.stopping then return self:give_back() end
-  if stage == "embed" then
-    image.stage, image.answer = "verify", event.fields
-  else
-    image.stage, image.embedded_again = "embed", stage == "verify"
-  end
-  self:submit(image)
-end
-
--- The answer for several images at once.
-function Job:answer_group(group, event)
-  if event.kind == "pending" then
-    self.open = self.open - #group.images
-  elseif event.kind then
-    if event.kind == "denied" and not self.judge.accepted then self:stop("denied", self.backend.reason(event)) end
-    if self.lookups:split(group, event) then self:tell("fallback", "groups", self.backend.reason(event)) end
-  else
-    local is_indexed = self.lookups:answered(event)
-    self.judge:accept()
-    for _, image in ipairs(group.images) do
-      if self.aborted then break end
-      self:advance(image, event, is_indexed(image))
-    end
-  end
-end
-
-function Job:answer_page(event)
-  if event.kind == "pending" then return end
-  if not event.kind then self.judge:accept() end
-  local why = self.lookups:turn_page(event, (self:total()))
-  if not why then return end
-  if self.options.check == "list" then
-    self:stop(event.kind == "denied" and "denied" or "refused", "the list of what is indexed: " .. why)
-  else
-    self:tell("fallback", "list", why)
-  end
-end
-
-function Job:answer(event)
-  local image, kind = event.item, event.kind
-  self:tell("request", image, event)
-  if event.retry_in then
-    self:tell("retry", image, { kind = kind, status = event.status, message = self.backend.reason(event),
-                                attempts = event.attempts, delay = event.retry_in })
-    return
-  end
-  if image.stage == "group" then return self:answer_group(image, event) end
-  if image.stage == "list" then return self:answer_page(event) end
-  image.sends = image.sends + event.sends
-  if kind == "pending" then
-    self:give_back()
-  elseif kind then
-    self:answer_failure(image, event)
-  else
-    self.judge:accept()
-    self:advance(image, event, image.stage ~= "embed" and self.backend.is_indexed(event))
-  end
-end
-
--- What the engine's state means for the run.
+-- What the state of whom we ask means for the run.
 function Job:watch()
-  local stats = self.engine:stats()
+  local stats = self.pipeline:stats()
   if stats.state ~= self.state then
     self.state = stats.state
     self:tell("state", stats)
@@ -407,14 +259,11 @@ end
 
 -- What can be done without waiting; true when anything was.
 function Job:turn()
-  local events = self.engine:poll(EVENTS_PER_STEP)
-  for i = 1, #events do self:answer(events[i]) end
+  local answered = self.pipeline:poll()
   self:watch()
   local took = self:intake()
-  -- What was embedded is looked up group by group; when nothing else is under way, no group will fill.
-  local gathered = self.lookups:gathered("verify")
-  if gathered > 0 and gathered == self.open then self.lookups:flush("verify") end
-  return took or #events > 0
+  self.pipeline:settle()
+  return took or answered
 end
 
 --- Does what can be done now; when there is nothing, waits for something to do, but no longer than seconds.
@@ -439,7 +288,7 @@ function Job:step(seconds)
 end
 
 function Job:is_over()
-  return self.aborted or self.open == 0 and (self.walked or self.stopping) and true or false
+  return self.aborted or self.open == 0 and (self.walked or self.stopping) and self.pipeline:concluded() and true or false
 end
 
 --- A descriptor that becomes readable when step has something to do; for event loops. Not to be read or closed.
@@ -467,7 +316,7 @@ end
 function Job:snapshot()
   if self.finished then return self.final end
   local counts = self.counts
-  local stats = self.engine:stats()
+  local stats = self.pipeline:stats()
   local total, known = self:total()
   local _, _, left_out = self.source:total()
   return {
@@ -485,7 +334,7 @@ function Job:finish()
   if self.finished then return end
   local report = self:snapshot()
   self.finished = true
-  report.sends = self.engine:close()
+  report.sends = self.pipeline:close()
   report.pending = report.total - report.done
   report.reason = self.stopping or "done"
   report.message = self.message

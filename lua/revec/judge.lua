@@ -10,12 +10,11 @@ local ODD_AFTER = 20      -- answers that are all no answers end it
 -- Kinds that are the backend's doing, not the image's.
 local backends_doing = { backend_error = true, overloaded = true, timeout = true, cut_short = true, bad_answer = true }
 
---- @param backend whose is_lost and reason are asked
--- @param max_failures "20", "5%", or nil
-local function new(backend, max_failures)
+--- @param max_failures "20", "5%", or nil
+local function new(max_failures)
   local amount, percent = (max_failures or ""):match("^(%d+)(%%?)$")
   return setmetatable({
-    backend = backend, most = tonumber(amount), is_share = percent == "%",
+    most = tonumber(amount), is_share = percent == "%",
     failures_in_row = 0, -- of the backend's doing
     denied_in_row = 0,
     odd_answers = 0,     -- bad answers before the first good one
@@ -40,11 +39,12 @@ function Judge:denied()
 end
 
 --- A request has failed for another reason. Whether the backend refuses everything, which ends the run.
+-- @param cause kind, and lost: whether it says that there is no such route
 -- @param succeeded how many images have so far
-function Judge:failed(event, succeeded)
+function Judge:failed(cause, succeeded)
   self.denied_in_row = 0
-  if backends_doing[event.kind] then self.failures_in_row = self.failures_in_row + 1 end
-  local odd = (event.kind == "bad_answer" and not self.accepted) or (self.backend.is_lost(event) and succeeded == 0)
+  if backends_doing[cause.kind] then self.failures_in_row = self.failures_in_row + 1 end
+  local odd = (cause.kind == "bad_answer" and not self.accepted) or (cause.lost and succeeded == 0)
   if odd then self.odd_answers = self.odd_answers + 1 end
   return odd and self.odd_answers >= ODD_AFTER or self.failures_in_row >= REFUSED_AFTER
 end

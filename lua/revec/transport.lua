@@ -1,0 +1,57 @@
+--- Engines as the transport options ask for them: what of a request does not depend on the service that it goes to.
+
+local core = require "revec.core"
+
+local M = {}
+
+--- The request headers of all requests.
+-- @param header array of "Name: value", or nil
+-- @param token_env the environment variable that holds a bearer token, or nil
+-- @return array; or nil and one line: which option is wrong
+function M.headers(header, token_env)
+  local headers = {}
+  for i, text in ipairs(header or {}) do
+    if not text:find("^[%w!#$%%&'*+.^_`|~-]+:") then
+      -- Not shown: it may be a token that was meant to have a name before it.
+      return nil, "header: 'Name: value' expected in header " .. i
+    end
+    headers[i] = text
+  end
+  if not token_env then return headers end
+  local token, why = M.token(token_env)
+  if not token then return nil, why end
+  headers[#headers + 1] = "Authorization: Bearer " .. token
+  return headers
+end
+
+--- The token that an environment variable holds; or nil and one line.
+function M.token(token_env)
+  local token = os.getenv(token_env)
+  if not token or token == "" then
+    return nil, "token_env: the environment variable " .. token_env .. " is not set"
+  elseif token:find("%c") then
+    return nil, "token_env: the value of " .. token_env .. " holds a control character"
+  end
+  return token
+end
+
+--- An engine for one service.
+-- @param options as options.resolve gives them
+-- @param service probe_url, headers, max_concurrent, adaptive, beside: as core.engine has them
+-- @return engine; or nil and one line: which option's file is missing, or what of the system
+function M.engine(options, service)
+  for _, name in ipairs { "cacert", "cert", "key", "unix_socket" } do
+    local there = not options[name] or core.stat(options[name])
+    if not there then return nil, name .. ": " .. core.clean(options[name]) .. ": no such file" end
+  end
+  return core.engine {
+    probe_url = service.probe_url, headers = service.headers, max_concurrent = service.max_concurrent,
+    adaptive = service.adaptive, beside = service.beside, user_agent = "revec/" .. core.version,
+    max_retries = options.max_retries, retry_delay = options.retry_delay, timeout = options.timeout,
+    connect_timeout = options.connect_timeout, down_timeout = options.down_timeout, rate = options.rate,
+    cacert = options.cacert, cert = options.cert, key = options.key, insecure = options.insecure, proxy = options.proxy,
+    unix_socket = options.unix_socket, http2 = options.http2, nice = options.nice,
+  }
+end
+
+return M
