@@ -2,7 +2,6 @@
 
 local cjson = require "cjson.safe"
 local core = require "revec.core"
-local digest = require "revec.digest"
 
 local M = {}
 
@@ -62,7 +61,7 @@ M.NAMESPACE = "5f1f3a52-7f0c-4c8e-9d0f-6b3e2a8c41d7"
 -- version 5 UUID of its bytes. Different ids have different ones.
 function M.uuid(id)
   if #id == 36 and id:find(M.UUID) and id == id:lower() then return id end
-  return digest.uuid5(M.NAMESPACE, id)
+  return require "revec.digest".uuid5(M.NAMESPACE, id) -- not above: what maps no ids does not need it
 end
 
 --- Why an id cannot be carried in JSON, or is too long, or nil.

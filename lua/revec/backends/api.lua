@@ -3,7 +3,7 @@
 -- No call blocks. Embedding again an id that is indexed overwrites its vector, so all requests may be repeated.
 -- The backend reads the images from its own storage by id: no file is opened here.
 
-local cjson = require "cjson.safe"
+local common = require "revec.adapters.common"
 local core = require "revec.core"
 
 local Api = {}
@@ -58,16 +58,15 @@ function Api:list_url(limit, last)
 end
 
 local HEX = "%x%x%x%x"
-local UUID = "^" .. HEX:rep(2) .. ("%-" .. HEX):rep(3) .. "%-" .. HEX:rep(3) .. "$"
 local BARE_UUID = "^(" .. HEX:rep(2) .. ")(" .. HEX .. ")(" .. HEX .. ")(" .. HEX .. ")(" .. HEX:rep(3) .. ")$"
 
 --- An id as the index behind the backend (Qdrant) tells it: a UUID in lower case with hyphens, or a whole number.
 -- @return string; or nil for an id that it may not take, which then spoils a whole look-up of many
 function Api.bulk_id(id)
-  if #id == 36 and id:find(UUID) then return id:lower() end
+  if #id == 36 and id:find(common.UUID) then return id:lower() end
   if id:find("^[1-9]%d*$") or id == "0" then return id end
   local inner = id:match("^{(.*)}$") or id:match("^urn:uuid:(.*)$") or id
-  if inner ~= id and inner:find(UUID) then return inner:lower() end
+  if inner ~= id and inner:find(common.UUID) then return inner:lower() end
   local a, b, c, d, e = inner:match(BARE_UUID)
   return a and table.concat({ a, b, c, d, e }, "-"):lower()
 end
@@ -88,31 +87,7 @@ function Api.is_lost(event)
   return event.status == 404 and event.body == '{"detail":"Not Found"}'
 end
 
--- FastAPI's own refusals have a list of objects where others have a text.
-local function detail_text(detail)
-  if type(detail) == "string" then return detail end
-  if type(detail) ~= "table" then return nil end
-  local texts = {}
-  for i, item in ipairs(detail) do
-    texts[i] = type(item) == "table" and tostring(item.msg or cjson.encode(item)) or tostring(item)
-  end
-  return #texts > 0 and table.concat(texts, "; ") or cjson.encode(detail)
-end
-
 --- One line that says why a request failed, from the engine's event.
-function Api.reason(event)
-  local body = event.body or ""
-  if event.message then return event.message end
-  if event.kind == "too_large" then return "the answer is larger than allowed" end
-  if body:find("^%s*<") then return "an HTML page instead of an answer" end
-  local fields = event.fields or {}
-  local answer = fields.message and fields or cjson.decode(body)
-  local text = type(answer) == "table" and (detail_text(answer.detail) or answer.message or answer.error)
-  if type(text) == "string" and text ~= "" then return text end
-  if type(text) == "table" then return cjson.encode(text) end
-  if event.kind == "cut_short" then return "the answer broke off" end
-  if body:find("%S") then return core.clean(body:sub(1, 200)) end
-  return event.kind == "bad_answer" and "an empty answer" or event.kind:gsub("_", " ")
-end
+Api.reason = common.reason
 
 return { new = new }
