@@ -41,7 +41,8 @@ static uint64_t close_engine(struct engine *e)
     }
     e->walk = NULL;
     e->io = NULL;
-    rv_notify_close(&e->notify);
+    rv_notify_free(e->bell);
+    e->bell = NULL;
     rv_settings_free(&e->settings);
     while (e->events) {
         struct rv_request *next = e->events->next;
@@ -74,7 +75,12 @@ static int engine_close_checked(lua_State *L)
 
 struct engine *rv_check_engine(lua_State *L)
 {
-    struct engine *e = luaL_checkudata(L, 1, ENGINE);
+    return rv_check_engine_at(L, 1);
+}
+
+struct engine *rv_check_engine_at(lua_State *L, int idx)
+{
+    struct engine *e = luaL_checkudata(L, idx, ENGINE);
     if (!e->io)
         luaL_error(L, "engine: closed");
     if (e->fork_generation != fork_generation)
@@ -157,19 +163,22 @@ static int engine_new(lua_State *L)
     struct engine *e = lua_newuserdata(L, sizeof *e);
     memset(e, 0, sizeof *e);
     e->fork_generation = fork_generation;
-    e->notify = (struct rv_notify)RV_NOTIFY_CLOSED;
     luaL_setmetatable(L, ENGINE);
     lua_newtable(L);
     lua_setuservalue(L, -2);
     read_settings(L, 1, &e->settings);
     e->nice = e->settings.nice;
-    if (rv_notify_open(&e->notify)) {
+    lua_getfield(L, 1, "beside");
+    e->beside = !lua_isnil(L, -1);
+    e->bell = e->beside ? rv_notify_share(rv_check_engine_at(L, lua_gettop(L))->bell) : rv_notify_new();
+    lua_pop(L, 1);
+    if (!e->bell) {
         lua_pushnil(L);
         lua_pushfstring(L, "engine: no descriptor for a pipe: %s", strerror(errno));
         return 2;
     }
     const char *error;
-    e->io = rv_io_start(&e->settings, &e->notify, &error);
+    e->io = rv_io_start(&e->settings, e->bell, &error);
     if (!e->io) {
         lua_pushnil(L);
         lua_pushfstring(L, "engine: %s", error);
@@ -364,7 +373,9 @@ static int engine_poll(lua_State *L)
     struct engine *e = rv_check_engine(L);
     int most = lua_isnoneornil(L, 2) ? INT32_MAX : (int)rv_checkint(L, 2, "most", 1, INT32_MAX);
     lua_settop(L, 1);
-    /* Taken even while some are left: it silences the doorbell, which must be rung for those that come later. */
+    /* Taken even while some are left: the doorbell is silenced, and must be rung for those that come later. */
+    if (!e->beside)
+        rv_notify_silence(e->bell);
     if (!e->events)
         e->last_event = &e->events;
     for (*e->last_event = rv_io_take(e->io); *e->last_event;)
@@ -388,7 +399,7 @@ static int engine_poll(lua_State *L)
         rv_request_free(r);
     }
     if (e->events)
-        rv_notify_ring(&e->notify);
+        rv_notify_ring(e->bell);
     return 1;
 }
 
@@ -428,13 +439,13 @@ static int engine_stats(lua_State *L)
 
 static int engine_wake(lua_State *L)
 {
-    rv_notify_ring(&rv_check_engine(L)->notify);
+    rv_notify_ring(rv_check_engine(L)->bell);
     return 0;
 }
 
 static int engine_fd(lua_State *L)
 {
-    lua_pushinteger(L, rv_check_engine(L)->notify.fds[0]);
+    lua_pushinteger(L, rv_check_engine(L)->bell->fds[0]);
     return 1;
 }
 
@@ -442,9 +453,9 @@ static int engine_doorbell(lua_State *L)
 {
     struct engine *e = rv_check_engine(L);
     const char *path = luaL_checkstring(L, 2);
-    if (e->notify.listener >= 0 || e->notify.connection >= 0)
+    if (e->bell->listener >= 0 || e->bell->connection >= 0)
         return luaL_error(L, "doorbell: the engine has one already");
-    if (!rv_notify_listen(&e->notify, path)) {
+    if (!rv_notify_listen(e->bell, path)) {
         lua_pushboolean(L, 1);
         return 1;
     }
@@ -459,7 +470,7 @@ static int engine_wait(lua_State *L)
 {
     struct engine *e = rv_check_engine(L);
     double deadline = rv_now() + rv_checknum(L, 2, "seconds", 0, 86400 * 30);
-    struct pollfd fds[2] = {{.fd = e->notify.fds[0], .events = POLLIN}, {.fd = rv_signal_fd(), .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = e->bell->fds[0], .events = POLLIN}, {.fd = rv_signal_fd(), .events = POLLIN}};
     int n;
     do {
         double left = deadline - rv_now();

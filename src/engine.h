@@ -12,7 +12,8 @@ enum { MAX_ROUTES = 32 };
 struct engine {
     unsigned fork_generation; /* of the process that made it */
     struct rv_settings settings; /* until the thread has taken them over */
-    struct rv_notify notify;
+    struct rv_notify *bell;
+    bool beside;               /* another engine, whose bell it is, silences it */
     struct rv_io *io;
     struct rv_walk *walk;
     struct rv_route *routes[MAX_ROUTES];
@@ -25,6 +26,7 @@ struct engine {
 
 /* The open engine that is the first argument; raises for anything else, and in a child of fork. */
 struct engine *rv_check_engine(lua_State *L);
+struct engine *rv_check_engine_at(lua_State *L, int idx);
 
 /* Methods: walk, next, total (walking.c). */
 int rv_engine_walk(lua_State *L);

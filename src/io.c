@@ -468,7 +468,6 @@ int rv_io_room(struct rv_io *io)
 
 struct rv_request *rv_io_take(struct rv_io *io)
 {
-    rv_notify_silence(io->notify);
     pthread_mutex_lock(&io->lock);
     struct rv_request *events = io->out.head;
     rv_list_init(&io->out);

@@ -124,7 +124,7 @@ void rv_io_submit(struct rv_io *io, struct rv_request *r);
 /* How many more requests are worth submitting now, so that the queue neither starves nor holds more than it needs. */
 int rv_io_room(struct rv_io *io);
 
-/* Takes all events there are, as a list in their order; the caller frees each. Silences notify. */
+/* Takes all events there are, as a list in their order; the caller frees each. notify rings for the next one; silence it before. */
 struct rv_request *rv_io_take(struct rv_io *io);
 
 /* What waits comes back as pending; what is in flight ends, without a further retry. */

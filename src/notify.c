@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,6 +24,34 @@ void rv_notify_close(struct rv_notify *n)
         if (fds[i] >= 0)
             close(fds[i]);
     *n = (struct rv_notify)RV_NOTIFY_CLOSED;
+}
+
+struct rv_notify *rv_notify_new(void)
+{
+    struct rv_notify *n = malloc(sizeof *n);
+    if (!n || !rv_notify_open(n)) {
+        if (n)
+            n->users = 1;
+        return n;
+    }
+    int error = errno;
+    free(n);
+    errno = error;
+    return NULL;
+}
+
+struct rv_notify *rv_notify_share(struct rv_notify *n)
+{
+    n->users++;
+    return n;
+}
+
+void rv_notify_free(struct rv_notify *n)
+{
+    if (!n || --n->users)
+        return;
+    rv_notify_close(n);
+    free(n);
 }
 
 int rv_notify_listen(struct rv_notify *n, const char *path)

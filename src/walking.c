@@ -69,7 +69,7 @@ int rv_engine_walk(lua_State *L)
     const char *files_from = rv_optstr(L, 2, "files_from");
     struct rv_sieve sieve = sieve_of(L, 2);
     bool list_failed;
-    e->walk = rv_walk_open(root, files_from, &sieve, limit, e->nice, &e->notify, &list_failed);
+    e->walk = rv_walk_open(root, files_from, &sieve, limit, e->nice, e->bell, &list_failed);
     if (e->walk) {
         lua_pushboolean(L, 1);
         return 1;

@@ -330,4 +330,42 @@ describe("a closed engine", function()
       assert.same(before, census.take(before))
     end
   end)
+
+  describe("beside another", function()
+    it("rings that one's bell for its own events, which only the other silences", function()
+      local first, route = opened()
+      local second = engines.new(ok_server, { beside = first })
+      local second_route = second:route { fields = { "path" } }
+      assert.equal(first:fd(), second:fd())
+      first:poll()
+      second:submit(second_route, url("/slow"), "second")
+      assert.is_true(first:wait(20))
+      assert.is_true(readable(first))
+      assert.equal("second", second:poll()[1].item)
+      assert.is_true(readable(first))
+      assert.same({}, first:poll())
+      assert.is_false(readable(first))
+      -- In whatever order the answers come while they are taken, none is left behind a silent bell.
+      local left = 400
+      for i = 1, left / 2 do
+        first:submit(route, url("/" .. i), i)
+        second:submit(second_route, url("/" .. i), i)
+      end
+      while left > 0 do
+        assert.is_true(first:wait(20))
+        for _, events in ipairs { first:poll(7), second:poll(7) } do left = left - #events end
+      end
+    end)
+
+    it("may outlive it", function()
+      local first = opened()
+      local second = engines.new(ok_server, { beside = first })
+      local route = second:route { fields = { "path" } }
+      second:submit(route, url("/slow"), "item")
+      first:close()
+      assert.equal("item", engines.collect(second, 1)[1].item)
+      assert.has_error(function() core.engine { probe_url = "http://localhost", beside = first } end, "engine: closed")
+      second:close()
+    end)
+  end)
 end)
