@@ -26,12 +26,12 @@ endif
 CORES := $(ABIS:%=$(BUILD)/%/revec/core.so)
 
 # What knows Lua is built once for each of its versions, the rest once.
-LUA_SOURCES := src/core.c src/engine.c src/content.c src/walking.c src/system.c src/strings.c src/compat.c
+LUA_SOURCES := src/core.c src/engine.c src/content.c src/walking.c src/workers.c src/system.c src/strings.c src/compat.c
 SOURCES := $(filter-out $(LUA_SOURCES) src/absent.c,$(wildcard src/*.c))
 OBJECTS := $(SOURCES:src/%.c=$(BUILD)/obj/%.o)
 
 # Modules beside the core: what of them knows Lua, the headers they need, their packages (Debian), how to link them.
-MODULES := store describe
+MODULES := store describe digest
 store_LUA := store records search
 store_HEADERS := sqlite3.h
 store_PACKAGES := libsqlite3-dev

@@ -105,5 +105,6 @@ int luaopen_revec_core(lua_State *L)
     rv_open_system(L);
     rv_open_text(L);
     rv_open_walking(L);
+    rv_open_workers(L);
     return 1;
 }

@@ -20,6 +20,11 @@
 /* Counts forks: an engine of another generation belongs to the parent, whose threads do not exist here. */
 static unsigned fork_generation;
 
+unsigned rv_fork_generation(void)
+{
+    return fork_generation;
+}
+
 static void count_fork(void)
 {
     fork_generation++;

@@ -28,6 +28,9 @@ struct engine {
 struct engine *rv_check_engine(lua_State *L);
 struct engine *rv_check_engine_at(lua_State *L, int idx);
 
+/* How often this process has come to be by a fork: what another generation made belongs to a parent. */
+unsigned rv_fork_generation(void);
+
 /* Methods: walk, next, total (walking.c). */
 int rv_engine_walk(lua_State *L);
 int rv_engine_next(lua_State *L);
