@@ -40,6 +40,10 @@ describe_LUA := describe
 describe_HEADERS := gd.h jpeglib.h png.h
 describe_PACKAGES := libgd-dev libjpeg-dev libpng-dev
 describe_LIBS := -lgd -ljpeg -lpng -lm
+digest_LUA := digest
+digest_HEADERS := openssl/evp.h
+digest_PACKAGES := libssl-dev
+digest_LIBS := -lcrypto
 # $(call built_from,module,lua version): its objects; without its libraries' headers a stand-in that says so.
 has_headers = $(shell printf '$(hash)include <%s>\n' stdio.h $($(1)_HEADERS) | $(CC) $(ALL_CFLAGS) -E -x c - >/dev/null 2>&1 && echo yes)
 hash := \#
@@ -189,7 +193,7 @@ soak: deps-test
 compat:
 	$(call install,$(TEST_DEPS) lua5.2 liblua5.2-dev lua5.3 liblua5.3-dev)
 	@$(MAKE) --no-print-directory -s all internals $(BUILD)/render
-	@for lua in lua5.1 lua5.2 lua5.3; do REVEC_LUA=$$lua spec/run spec/core spec/store_spec.lua spec/describe_spec.lua || exit 1; done
+	@for lua in lua5.1 lua5.2 lua5.3; do REVEC_LUA=$$lua spec/run spec/core spec/store_spec.lua spec/describe_spec.lua spec/digest_spec.lua spec/workers_spec.lua || exit 1; done
 	@REVEC_LUA="luajit -joff" spec/run spec
 
 .PHONY: lint
