@@ -4,13 +4,15 @@ package.cpath = "build/" .. _VERSION:match("%d+%.%d+") .. "/?.so;" .. package.cp
 local options = require "revec.options"
 
 local titles = {
-  documented = "As the guide documents them", images = "Which images", transport = "How to talk to the backend",
+  documented = "As the guide documents them", images = "Which images",
+  direct = "Without a backend in between ([direct.md](direct.md))", transport = "How to talk to the backend",
   output = "What is told, and where",
 }
 
 local function values(option)
   if option.choices then return table.concat(option.choices, ", ") end
-  if not option.min then return ({ strings = "text, repeatable", list = "texts" })[option.type] or option.type end
+  if not option.min then return ({ strings = "text, repeatable", list = "texts",
+                                  service = "name, URL or file; a table" })[option.type] or option.type end
   if option.max >= 2 ^ 53 then return option.type .. ", at least " .. option.min end
   return string.format("%s %.14g..%.14g%s", option.type, option.min, option.max, option.word and " or " .. option.word or "")
 end

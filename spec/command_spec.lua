@@ -53,7 +53,7 @@ describe("the command, used wrongly, says in one line", function()
   end)
 
   it("that it takes no other words", function()
-    refuses({ "photos" }, "unexpected argument 'photos': only flags are taken; --help lists them")
+    refuses({ "photos" }, "unexpected argument 'photos': only flags are taken, or search IMAGE; --help lists them")
   end)
 
   it("that the storage is missing, a file or unreadable", function()

@@ -6,8 +6,9 @@
 local core = require "revec.core"
 local images = require "revec.image"
 local judges = require "revec.judge"
-local pipelines = { api = require "revec.pipelines.api" }
+local pipelines = { api = require "revec.pipelines.api", direct = require "revec.pipelines.direct" }
 local records = require "revec.record"
+local settings = require "revec.options"
 local sources = require "revec.sources"
 
 local Job = {}
@@ -18,6 +19,8 @@ local IMAGES_PER_STEP = 128 -- see pipelines/api.lua
 --- @param options as options.resolve gives them
 -- @return job, or nil and one line that says why it cannot start
 local function new(options)
+  local why = settings.conflict(options)
+  if why then return nil, why end
   local root = options.storage_path
   local self = setmetatable({
     options = options,
@@ -30,8 +33,7 @@ local function new(options)
     state = "starting",
     judge = judges.new(options.max_failures),
   }, Job)
-  local why
-  self.pipeline, why = pipelines.api.new(self)
+  self.pipeline, why = pipelines[options.direct and "direct" or "api"].new(self)
   if not self.pipeline then return nil, why end
   self.engine = self.pipeline.engine
   self.source, why = sources.open(self.engine, options, self.root)
@@ -101,6 +103,23 @@ function Job:tags(image)
   return false
 end
 
+-- Makes an image's id where it is not the stem that it has; nil, or why its file cannot be read.
+function Job:identify(image)
+  local how = self.options.id
+  if self.options.make_id then
+    image.id = self:hook("make_id", image)
+    if not self.stopping and (type(image.id) ~= "string" or image.id == "") then
+      self:stop("hook", "id: a string expected, not empty, got " .. (image.id == "" and "an empty one" or type(image.id)))
+    end
+  elseif how == "path" then
+    image.id = image.relative_path
+  elseif how == "sha256" then
+    local hash, why = require "revec.digest".sha256_file(image.path)
+    image.id = hash or image.relative_path
+    return why
+  end
+end
+
 -- One image of the source; true when it took a request.
 function Job:take(relative_path, id, root)
   local counts, options = self.counts, self.options
@@ -109,13 +128,8 @@ function Job:take(relative_path, id, root)
     if not self.stopping then counts.filtered = counts.filtered + 1 end
     return false
   end
-  if options.make_id then
-    image.id = self:hook("make_id", image)
-    if not self.stopping and (type(image.id) ~= "string" or image.id == "") then
-      self:stop("hook", "id: a string expected, not empty, got " .. (image.id == "" and "an empty one" or type(image.id)))
-    end
-    if self.stopping then return false end
-  end
+  local unreadable = self:identify(image)
+  if self.stopping then return false end
   if self.source.mine and not self.source.mine(image.id) then
     counts.elsewhere = counts.elsewhere + 1
     return false
@@ -130,7 +144,9 @@ function Job:take(relative_path, id, root)
   if (counts.taken - 1) % options.batch_size == 0 then self:tell("batch", counts.taken) end
   self:tell("image", image)
   self.open = self.open + 1
-  return self.pipeline:begin(image)
+  if not unreadable then return self.pipeline:begin(image) end
+  self:fail(image, { kind = "unreadable_file", message = unreadable, attempts = 0 })
+  return false
 end
 
 -- Takes images while there is room for their requests; true when it took any.
@@ -204,7 +220,7 @@ local verdicts = { record = true, ignore = true, retry = true, stop = true }
 function Job:fail(image, cause)
   local failure = {
     kind = cause.kind, status = cause.status, message = cause.message,
-    attempts = cause.attempts + (image.attempts or 0), sends = image.sends,
+    attempts = (cause.attempts or 1) + (image.attempts or 0), sends = image.sends,
   }
   local verdict = self:hook("on_failure", image, failure)
   if verdict == nil then verdict = "record" end
@@ -303,6 +319,11 @@ function Job:doorbell(path)
   return self.engine:doorbell(path)
 end
 
+--- Whom the job asks, without credentials: one line.
+function Job:where()
+  return self.pipeline:where()
+end
+
 -- How many images there are as far as is known, less what stands outside the total; and whether that is final.
 function Job:total()
   local counts = self.counts
@@ -338,6 +359,7 @@ function Job:finish()
   report.pending = report.total - report.done
   report.reason = self.stopping or "done"
   report.message = self.message
+  report.switched = self.pipeline.switched
   report.active, report.open, report.resume_in = nil, nil, nil
   if self.record then
     local why

@@ -2,9 +2,10 @@
 --
 -- A type is one of: string, url, integer, number, amount (a number or a share), boolean (a flag), strings (an array; the
 -- flag may be repeated; glob: of patterns), list (an array; the flag takes it separated by commas), choice, size, time and
--- shard (units.lua); and, without a flag, hook (a function) and listener (a function or a table of them).
--- `cli` marks what only the command takes. A number's range is min..max, both included;
--- `word` is taken in its place.
+-- shard (units.lua), service (a name, URL or file, without a flag a table or function too: adapters.lua); and, without a
+-- flag, hook (a function) and listener (a function or a table of them).
+-- `cli` marks what only the command takes. A number's range is min..max, both included; `word` is taken in its place.
+-- `also` is another name.
 
 local core = require "revec.core"
 local units = require "revec.units"
@@ -72,6 +73,33 @@ local list = {
   { name = "dry_run", type = "boolean", group = "images",
     en = "walk, filter and count; make no request", zh = "试运行：只扫描、过滤和计数，不发请求" },
 
+  { name = "id", type = "choice", choices = { "stem", "path", "sha256" }, default = "stem", group = "images",
+    en = "how an image's id is made: its name without extension, its path in the storage, or a hash of its bytes; "
+      .. "the last two with --direct only",
+    zh = "图像 id：文件名（不含扩展名）、存储内路径，或内容哈希；后两种仅用于 --direct" },
+
+  -- Without a backend in between.
+  { name = "direct", type = "boolean", group = "direct",
+    en = "embed with a service and write to a vector database, without a backend; by itself: on this machine alone",
+    zh = "直连模式：不经后端 API，直接调用嵌入服务并写入向量数据库；单用时全在本机完成" },
+  { name = "embedder", type = "service", metavar = "NAME|URL|FILE.lua", group = "direct",
+    en = "what embeds images: mpeg7 (this machine, the default), jina, cohere, voyage, dashscope, openai+URL, vllm+URL, "
+      .. "the URL of a plain service, or a Lua file",
+    zh = "嵌入服务：mpeg7（本机，默认）、jina、cohere、voyage、dashscope、openai+URL、vllm+URL、普通服务的 URL，或 Lua 文件" },
+  { name = "index", type = "service", metavar = "FILE|KIND+URL", group = "direct",
+    en = "where vectors go: an SQLite file (default: index.sqlite), qdrant+URL/COLLECTION, likewise chroma, milvus, "
+      .. "elasticsearch, opensearch, or postgresql://…",
+    zh = "向量写入何处：SQLite 文件（默认 index.sqlite）、qdrant+URL/集合名（chroma、milvus、elasticsearch、opensearch 同理），或 postgresql://…" },
+  { name = "recreate", also = "force_recreate", type = "boolean", group = "direct",
+    en = "drop the collection and build it anew, after asking; also --force-recreate", zh = "删除集合并重建（会先询问）；亦作 --force-recreate" },
+  { name = "swap", type = "boolean", group = "direct",
+    en = "with --recreate: build beside the old collection, try the new one, switch in one step and keep the old for --rollback",
+    zh = "与 --recreate 同用：在旧集合旁新建，校验后一步切换，旧集合留待 --rollback" },
+  { name = "rollback", type = "boolean", cli = true, group = "direct",
+    en = "switch back to the collection before the last --swap; nothing is embedded", zh = "切回上次 --swap 之前的集合，不做嵌入" },
+  { name = "yes", type = "boolean", cli = true, group = "direct",
+    en = "do not ask before dropping a collection", zh = "删除集合前不询问" },
+
   -- How to talk to the backend.
   { name = "timeout", type = "number", default = 60, min = 0.001, max = 86400, metavar = "S", group = "transport",
     en = "seconds for one attempt", zh = "单次请求超时（秒）" },
@@ -129,7 +157,10 @@ local list = {
 }
 
 local by_name = {}
-for _, option in ipairs(list) do by_name[option.name] = option end
+for _, option in ipairs(list) do
+  by_name[option.name] = option
+  if option.also then by_name[option.also] = option end
+end
 
 -- How many letters to insert, delete, replace or swap to make b of a.
 local function distance(a, b)
@@ -259,6 +290,12 @@ local check = {
     if copy and #copy == 0 then return nil, "at least one expected" end
     return copy, why
   end,
+  service = function(_, value)
+    if type(value) == "table" or type(value) == "function" or (type(value) == "string" and value ~= "" and not value:find("%c")) then
+      return value
+    end
+    return nil, "a name, a URL, a file, or a table of settings expected"
+  end,
   listener = function(_, value)
     local bad = type(value) ~= "table" and type(value) ~= "function"
     for _, listener in pairs(type(value) == "table" and value or {}) do bad = bad or type(listener) ~= "function" end
@@ -289,6 +326,20 @@ local function find(key, value)
     end
   end
   return by_name[key]
+end
+
+--- What of resolved options does not go together; or nil.
+-- @return one line that begins with an option's name
+function M.conflict(values)
+  if values.direct then
+    if values.swap and not values.recreate then return "swap: only with recreate: it says how that is done" end
+    if values.check == "each" or values.check == "list" then return "check: a direct rebuild looks images up in batches" end
+    return nil
+  end
+  for _, name in ipairs { "embedder", "index", "recreate", "swap", "rollback" } do
+    if values[name] then return name .. ": only with direct" end
+  end
+  if values.id ~= "stem" then return "id: the backend knows images by the names of their files: " .. values.id .. " only with direct" end
 end
 
 --- A table of options as a caller gave it, copied, checked, with defaults.

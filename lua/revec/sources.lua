@@ -90,7 +90,7 @@ local function open(engine, options, root)
   end
   if options.max_size and options.max_size < (options.min_size or 0) then return nil, "max_size: it is less than min_size" end
   local function mine(id) return core.shard(id, shards) == shard end
-  local by_hook = shard and options.make_id
+  local by_hook = shard and (options.make_id or options.id ~= "stem")
   if options.retry_failed then
     if options.files_from then return nil, "files_from: not together with retry_failed: both say which images" end
     source, why = record(options.retry_failed, root, not by_hook and shard, shards)

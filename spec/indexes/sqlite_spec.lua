@@ -42,7 +42,7 @@ describe("an index file", function()
   it("in a folder that is missing is refused in one line", function()
     local index, why = sqlite.new { path = "/no/such/index.sqlite" }
     assert.is_nil(index)
-    assert.equal("index: /no/such/index.sqlite: the folder /no/such/ does not exist: make it first", why)
+    assert.equal("/no/such/index.sqlite: the folder /no/such/ does not exist: make it first", why)
   end)
 
   it("that is something else is refused in one line", function()
@@ -50,7 +50,7 @@ describe("an index file", function()
     harness.write(path, ("not a database "):rep(100))
     local index, why = sqlite.new { path = path }
     assert.is_nil(index)
-    assert.matches("^index: " .. path:gsub("%p", "%%%0") .. ": not a database: [^\n]*$", why)
+    assert.matches("^" .. path:gsub("%p", "%%%0") .. ": not a database: [^\n]*$", why)
   end)
 
   it("that is only read stays as it is", function()

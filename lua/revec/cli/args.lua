@@ -8,6 +8,7 @@ local unpack = table.unpack or unpack -- luacheck: ignore 113 143
 local groups = {
   { "documented", "Documented flags", "文档参数" },
   { "images", "Which images", "图像选择" },
+  { "direct", "Without a backend in between", "直连模式" },
   { "transport", "How to talk to the backend", "传输" },
   { "output", "What is told, and where", "输出" },
 }
@@ -26,13 +27,14 @@ end
 local function parser_for(lang)
   local parser = argparse("revec", lang == "zh" and "重建向量索引，并使其与图像目录保持一致。"
     or "Rebuilds a vector index from a folder of images, and keeps it in step.")
-  parser:usage(lang == "zh" and "用法: revec [参数]" or "Usage: revec [flags]"):add_help(false):help_max_width(100)
+  parser:usage(lang == "zh" and "用法: revec [参数]\n      revec search 图像 [--index …] [--top N]"
+    or "Usage: revec [flags]\n       revec search IMAGE [--index …] [--top N]"):add_help(false):help_max_width(100)
   local by_group = {}
   for _, option in ipairs(options.list) do
     if option.group then
       local flag
       if option.type == "boolean" then
-        flag = parser:flag(flag_of(option))
+        flag = parser:flag(flag_of(option) .. (option.also and " " .. flag_of { name = option.also } or ""))
       else
         local choices = option.choices and #option.choices > 1 and table.concat(option.choices, "|")
         flag = parser:option(flag_of(option)):argname(option.metavar or choices or option.choices and option.choices[1] or "N")
@@ -43,6 +45,8 @@ local function parser_for(lang)
       table.insert(by_group[option.group], flag)
     end
   end
+  table.insert(by_group.direct, parser:option("--top"):argname("N"):target("top")
+    :description(lang == "zh" and "search：最相近的 N 张（默认 10）" or "search: the N nearest images (default: 10)"))
   table.insert(by_group.output, parser:flag("--version"):description(lang == "zh" and "显示版本" or "show the version"))
   table.insert(by_group.output, parser:flag("-h --help"):description(lang == "zh" and "显示本帮助" or "show this help"))
   parser:argument("rest"):args("*"):hidden(true)
@@ -65,15 +69,21 @@ end
 
 --- @param argv array of arguments
 -- @param lang "zh" or "en", for the help
--- @return table of the flags that were given (by option name, values as strings; help and version too);
---   or nil and one line
+-- @return table of the flags that were given (by option name, values as strings; help, version and top too), and search,
+--   the image's path of `search IMAGE`; or nil and one line
 local function parse(argv, lang)
   local ok, result = parser_for(lang):pparse(join_negatives(argv))
   if not ok then return nil, (result:gsub("\nDid you mean", ": did you mean")) end
-  if result.rest and result.rest[1] then
-    return nil, string.format("unexpected argument '%s': only flags are taken; --help lists them", result.rest[1])
-  end
+  local rest = result.rest or {}
   result.rest = nil
+  if rest[1] == "search" and not result.help then
+    if #rest ~= 2 then return nil, "search: one image expected, got " .. #rest - 1 end
+    result.search = rest[2]
+  elseif rest[1] then
+    return nil, string.format("unexpected argument '%s': only flags are taken, or search IMAGE; --help lists them", rest[1])
+  elseif result.top then
+    return nil, "--top: only with search"
+  end
   -- A flag that may be repeated and was not given is no empty list of values.
   for name, value in pairs(result) do
     if type(value) == "table" and #value == 0 then result[name] = nil end

@@ -11,12 +11,20 @@ local reporters = require "revec.cli.reporter"
 local revec = require "revec"
 
 local WRONG_USE = 2
-local exit_codes = { down = 3, denied = 3, refused = 3, hook = WRONG_USE, stopped = 1, max_failures = 1, record = 1 }
+local OUT_OF_REACH = 3
+local exit_codes = { down = OUT_OF_REACH, denied = OUT_OF_REACH, refused = OUT_OF_REACH, index = OUT_OF_REACH,
+                     hook = WRONG_USE, mismatch = WRONG_USE, stopped = 1, max_failures = 1, record = 1, not_switched = 1 }
 local signal_codes = { INT = 130, TERM = 143, HUP = 129 }
 
-local function complain(message)
+local function complain(message, code)
   io.stderr:write("revec: ", core.clean(message), "\n")
-  return WRONG_USE
+  return code or WRONG_USE
+end
+
+-- A line of the library's, which begins with an option's name, as the command has it: with the flag's.
+local function by_flag(why)
+  local option = options.by_name[why:match("^([%w_]+):")]
+  return option and args.flag_of(option) .. why:sub(#option.name + 1) or why
 end
 
 -- The table that the config file returns; or nil and one line.
@@ -99,10 +107,31 @@ local function drive(job, reporter, log, say, bar)
   return ended_by
 end
 
+-- The options that the library takes.
+local function without_own(given)
+  local for_library = {}
+  for name, value in pairs(given) do
+    if not options.by_name[name].cli then for_library[name] = value end
+  end
+  return for_library
+end
+
+-- Whether a collection that is to be dropped may be; or nil and one line.
+local function may_drop(settings, given, say)
+  if not settings.recreate or settings.swap or settings.yes or settings.dry_run or options.conflict(settings) then return true end
+  local found, why = revec.look(without_own(given))
+  if not found then return nil, by_flag(why), OUT_OF_REACH end
+  if not found.count then return true end
+  local question = say("drop", found.where, found.count)
+  if not core.columns(io.stdin) then return nil, question .. ": --yes expected, as there is nobody to ask" end
+  io.stderr:write(question, " [y/N] ")
+  local answer = io.read("*l")
+  if answer and answer:lower():find("^%s*y") then return true end
+  return nil, say("kept")
+end
+
 -- Runs a job with the command's options; the exit code.
-local function run(given)
-  local settings = assert(options.resolve(given, true))
-  local say = messages.catalogue(settings.lang or messages.language())
+local function run(settings, given, say)
   local bar = wants_bar(settings)
   local log = logs.new {
     file = io.stderr, format = settings.log_format,
@@ -110,30 +139,45 @@ local function run(given)
   }
   local reporter = reporters.new(log, say, {
     batch_size = settings.batch_size, storage_path = settings.storage_path, dry_run = settings.dry_run,
-    shown_url = options.redact(settings.api_url), terse = (bar and not settings.verbose) or settings.quiet,
+    terse = (bar and not settings.verbose) or settings.quiet,
     names = bar, auto = settings.max_concurrent == "auto",
   })
-  local for_library = {}
-  for name, value in pairs(given) do for_library[name] = value end
-  for _, option in ipairs(options.list) do
-    if option.cli then for_library[option.name] = nil end
-  end
+  local for_library = without_own(given)
   for_library.on_event = reporter:listeners(given.on_event)
   local job, why = revec.start(for_library)
-  if not job then
-    local option = options.by_name[why:match("^[%w_]+")]
-    return complain(option and args.flag_of(option) .. why:sub(#option.name + 1) or why)
-  end
+  if not job then return complain(by_flag(why)) end
   warn(settings, log, say)
   reporter:start()
   for _, path in ipairs(job.repaired or {}) do log:add("WARNING", "repaired", say("repaired", path)) end
   local signal = drive(job, reporter, log, say, bar)
   local report = job:report()
-  reporter:finish(report)
+  reporter:finish(report, job:where())
   log:flush()
   if signal and report.reason == "interrupted" then return signal_codes[signal] end
   local pending = report.pending > 0 and not settings.dry_run
   return exit_codes[report.reason] or (report.failed > 0 or report.folders > 0 or report.entries > 0 or pending) and 1 or 0
+end
+
+-- Prints what is most like an image, best first; the exit code.
+local function search(image, top, given)
+  local n = top and tonumber(top) or 10
+  if not n or n % 1 ~= 0 or n < 1 or n > 10000 then return complain("--top: integer 1..10000 expected, got " .. top) end
+  local what = without_own(given)
+  what.image, what.top = image, n
+  local hits, why = revec.search(what)
+  if not hits then return complain(by_flag(why), OUT_OF_REACH) end
+  for _, hit in ipairs(hits) do io.stdout:write(string.format("%.4f\t%s\n", hit.score, core.clean(hit.path or hit.id))) end
+  return 0
+end
+
+local function roll_back(settings, given, say)
+  local why = options.conflict(settings)
+  if why then return complain(by_flag(why)) end
+  local where
+  where, why = revec.rollback(without_own(given))
+  if not where then return complain(by_flag(why), OUT_OF_REACH) end
+  io.stderr:write("revec: ", say("rolled_back", where), "\n")
+  return 0
 end
 
 --- Runs the command. Blocks until it is done; catches SIGINT, SIGTERM, SIGHUP and SIGUSR1.
@@ -157,8 +201,17 @@ local function main(argv)
   local given
   given, why = gather(flags)
   if not given then return complain(why) end
+  local settings
+  settings, why = options.resolve(given, true)
+  if not settings then return complain(by_flag(why)) end
+  local say = messages.catalogue(settings.lang or messages.language())
+  if flags.search then return search(flags.search, flags.top, given) end
+  if settings.rollback then return roll_back(settings, given, say) end
+  local may, code
+  may, why, code = may_drop(settings, given, say)
+  if not may then return complain(why, code) end
   core.catch_signals()
-  return run(given)
+  return run(settings, given, say)
 end
 
 return { main = main }

@@ -63,6 +63,14 @@ local messages = {
   why_max_failures = { "失败过多，已停止: %s", "Too many failures, stopped: %s" },
   why_stopped = { "已按要求停止: %s", "Stopped as asked: %s" },
 
+  why_index = { "索引无法使用 (%s): %s", "The index cannot be used (%s): %s" },
+  why_mismatch = { "嵌入服务与索引不符: %s", "Embedder and index do not fit: %s" },
+  why_not_switched = { "未切换，旧索引保持不变: %s", "Not switched, the old index stays: %s" },
+  switched = { "已切换到新索引（--rollback 可切回）", "Switched to the new index (--rollback switches back)" },
+  rolled_back = { "%s: 已切回上一个索引", "%s: switched back to the index before" },
+  drop = { "%s: 将删除其中 %d 条记录", "%s: its %d records will be dropped" },
+  kept = { "未做任何更改", "nothing was changed" },
+
   bar_retries = { "重试 %d", "retries %d" },
   bar_failed = { "失败 %d", "failed %d" },
   bar_eta = { "剩余 %s", "ETA %s" },

@@ -9,7 +9,7 @@ local HOLD_S = 1 -- lines that name a total wait so long for it to be known
 
 --- @param log a log (log.lua)
 -- @param say a catalogue (messages.lua)
--- @param options batch_size, storage_path, shown_url, dry_run, terse (no line for each image), names (there is a bar that
+-- @param options batch_size, storage_path, dry_run, terse (no line for each image), names (there is a bar that
 --   shows the last image's name), auto (how many at once was to be found out)
 local function new(log, say, options)
   return setmetatable({ log = log, say = say, options = options, held = {}, started = core.now() }, Reporter)
@@ -182,14 +182,15 @@ function Reporter:listeners(theirs)
   end
 end
 
---- The closing lines.
-function Reporter:finish(report)
+--- The closing lines. where: whom the job asked
+function Reporter:finish(report, where)
   local say, options = self.say, self.options
   self:release(report, true)
   self.snapshot = report
-  local cause = ({ down = "why_down", denied = "why_denied", refused = "why_refused" })[report.reason]
+  local cause = ({ down = "why_down", denied = "why_denied", refused = "why_refused",
+                   index = "why_index" })[report.reason]
   if cause then
-    self:line("ERROR", report.reason, say(cause, options.shown_url, report.message))
+    self:line("ERROR", report.reason, say(cause, where, report.message))
   elseif report.reason ~= "done" and report.message then
     self:line("ERROR", report.reason, say("why_" .. report.reason, report.message))
   end
@@ -210,6 +211,7 @@ function Reporter:finish(report)
   for _, name in ipairs { "pending", "filtered", "duplicates", "folders", "entries", "retries", "throttled" } do
     if report[name] > 0 then result("total_" .. name, report[name]) end
   end
+  if report.switched then result("switched") end
   if options.auto then result("found_limit", report.limit) end
   result("seconds", report.seconds)
   result("average", report.total > 0 and report.seconds / report.total or 0)

@@ -19,14 +19,14 @@ local function new(settings)
   local path = settings.path
   local folder = path:match("^(.*/)[^/]*$") or "."
   if core.stat(folder) ~= "folder" then
-    return nil, ("index: %s: the folder %s does not exist: make it first"):format(core.clean(path), core.clean(folder))
+    return nil, ("%s: the folder %s does not exist: make it first"):format(core.clean(path), core.clean(folder))
   end
   local self = setmetatable({
     kind = "sqlite", where = path, max_records = MAX_RECORDS, swaps = true,
     collection = "live", readonly = settings.readonly or false, stores = {},
   }, Sqlite)
   local _, why = self:store()
-  if why then return nil, "index: " .. core.clean(why) end
+  if why then return nil, core.clean(why) end
   return self
 end
 
@@ -141,6 +141,11 @@ end
 
 function Sqlite:rollback()
   return self:call("rollback")
+end
+
+function Sqlite:close()
+  for _, opened in pairs(self.stores) do opened:close() end
+  self.stores = {}
 end
 
 return { new = new }

@@ -5,6 +5,7 @@
 
 local backends = { api = require "revec.backends.api" }
 local lookups = require "revec.lookups"
+local settings = require "revec.options"
 local transport = require "revec.transport"
 
 local Pipeline = {}
@@ -196,6 +197,11 @@ end
 --- Whether there is nothing left to do once every image has its end.
 function Pipeline.concluded()
   return true
+end
+
+--- Whom it asks, without credentials.
+function Pipeline:where()
+  return settings.redact(self.options.api_url)
 end
 
 --- Ends everything; gives how often anything was sent.

@@ -1,0 +1,108 @@
+--- The embedder and the index of a direct rebuild, as the options name them (doc/direct.md).
+--
+-- An adapter says how one service is asked, and nothing else. doc/adapters.md has its contract.
+
+local core = require "revec.core"
+local options = require "revec.options"
+local transport = require "revec.transport"
+
+local M = {
+  embedders = { "mpeg7", "openai", "vllm", "jina", "cohere", "voyage", "dashscope", "plain" },
+  indexes = { "sqlite", "qdrant", "chroma", "postgresql", "milvus", "elasticsearch", "opensearch" },
+}
+
+local EMBEDDER = "mpeg7"
+local INDEX = "index.sqlite"
+local files = { opensearch = "elasticsearch" } -- where the adapter has another name than its file
+
+local function quote(text) return '"' .. core.fit(core.clean(text), 60) .. '"' end
+
+-- The value that a Lua file returns; or nil and why not.
+local function read(path)
+  local chunk, why = loadfile(path)
+  if not chunk then return nil, core.clean(why) end
+  local ok, value = pcall(chunk)
+  if not ok then return nil, core.clean(tostring(value)) end
+  return value
+end
+
+-- What a text means: settings of an adapter; or nil and why it means nothing.
+local meaning = {
+  embedder = function(text)
+    local kind, url = text:match("^(%w+)%+(https?://.*)$")
+    if kind then return { kind = kind, url = url } end
+    if text:find("^https?://") then return { kind = "plain", url = text } end
+    if not text:find("%.lua$") then return { kind = text } end
+    local value, why = read(text)
+    if value == nil and why then return nil, why end
+    if type(value) == "function" or type(value) == "table" then return value end
+    return nil, text .. ": a function or a table expected as its result, got " .. type(value)
+  end,
+  index = function(text)
+    local kind, base, collection = text:match("^(%w+)%+(https?://[^?#]*)/([^/?#]+)/?$")
+    if kind and base:find("//[^/]") then return { kind = kind, url = base, collection = collection } end
+    if text:find("^postgres[ql]*://") then return { kind = "postgresql", url = text } end
+    if text:find("^%w*%+?https?://") then
+      return nil, options.redact(text) .. ": KIND+http://HOST:PORT/COLLECTION expected, as qdrant+http://localhost:6333/images"
+    end
+    return { kind = "sqlite", path = text }
+  end,
+}
+
+-- The settings' module; or nil and why there is none.
+local function module_of(what, kind, kinds)
+  for _, known in ipairs(kinds) do
+    if kind == known then return require("revec." .. what .. (what == "index" and "es." or "s.") .. (files[kind] or kind)) end
+  end
+  local guess = type(kind) == "string" and options.nearest(kind, kinds)
+  return nil, string.format("%s: no such %s%s", quote(tostring(kind)), what,
+    guess and ": did you mean " .. guess .. "?" or " (" .. table.concat(kinds, ", ") .. ")")
+end
+
+-- @param what "embedder" or "index"
+-- @param given as the option has it: a text, a table of settings, or a function
+-- @param own settings that hold unless `given` has others
+local function make(what, given, own)
+  local settings, why = given, nil
+  if type(given) == "string" then settings, why = meaning[what](given) end
+  if not settings then return nil, what .. ": " .. why end
+  if type(settings) == "function" then settings = { kind = "func", call = settings } end
+  local all = {}
+  for key, value in pairs(own) do all[key] = value end
+  for key, value in pairs(settings) do all[key] = value end
+  local module
+  if all.kind == "func" and type(all.call) == "function" then
+    module = require "revec.embedders.func"
+  else
+    module, why = module_of(what, all.kind, M[what == "index" and "indexes" or "embedders"])
+    if not module then return nil, what .. ": " .. why end
+  end
+  for key, value in pairs(module.defaults or {}) do
+    if all[key] == nil then all[key] = value end
+  end
+  if all.token_env then
+    all.token, why = transport.token(all.token_env)
+    if not all.token then return nil, what .. ": " .. why end
+  end
+  all.headers, why = transport.headers(all.headers)
+  if not all.headers then return nil, what .. ": " .. why end
+  local adapter
+  adapter, why = module.new(all)
+  if not adapter then return nil, what .. ": " .. why end
+  return adapter
+end
+
+--- The embedder that the options ask for; by default what needs no service. Its request headers and its token are those of
+-- the options header and token_env, unless its table has its own.
+-- @return adapter; or nil and one line
+function M.embedder(resolved)
+  return make("embedder", resolved.embedder or EMBEDDER, { token_env = resolved.token_env, headers = resolved.header })
+end
+
+--- The index that the options ask for; by default a file in the current folder.
+-- @return adapter; or nil and one line
+function M.index(resolved)
+  return make("index", resolved.index or INDEX, {})
+end
+
+return M

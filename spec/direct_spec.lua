@@ -1,0 +1,282 @@
+-- The direct rebuild, end to end: by itself on this machine (descriptor and SQLite), and with embedders of the library's
+-- caller. What the services' adapters do is in spec/embedders and spec/indexes.
+require "spec.support.paths"
+local harness = require "spec.support.harness"
+local paths = require "spec.support.paths"
+local process = require "spec.support.process"
+local revec = require "revec"
+local stores = require "revec.store"
+
+local unpack = table.unpack or unpack -- luacheck: ignore 113 143
+
+local storage, dir
+
+local function left_over()
+  return { #harness.list("/proc/self/task"), #harness.list("/proc/self/fd") }
+end
+
+-- Real pictures, as many as asked for, in two folders.
+local function render(count)
+  local folder = harness.tempdir()
+  harness.shell(process.quote(paths.build .. "/render") .. " --out " .. process.quote(folder) .. " --count " .. count .. " >/dev/null")
+  return folder
+end
+
+local function options(changes)
+  local all = { direct = true, storage_path = storage, index = dir .. "/index.sqlite", failed_dir = dir, retry_delay = 0.01 }
+  for key, value in pairs(changes or {}) do all[key] = value end
+  return all
+end
+
+local function command(...)
+  return harness.run { args = { "--direct", "--storage-path", storage, "--lang", "en", ... }, cwd = dir }
+end
+
+local function ids()
+  local store = assert(stores.open(dir .. "/index.sqlite", { readonly = true }))
+  local list = assert(store:ids())
+  store:close()
+  return list
+end
+
+-- An embedder of three numbers made of the file's name.
+local function by_name(image)
+  return { #image.id, image.id:byte(1), 1 }
+end
+
+describe("a direct rebuild", function()
+  local before
+  before_each(function()
+    dir = harness.tempdir()
+    before = left_over()
+  end)
+  after_each(function()
+    collectgarbage()
+    collectgarbage()
+    assert.same(before, left_over())
+    harness.cleanup()
+  end)
+
+  describe("by itself", function()
+    before_each(function() storage = render(12) end)
+
+    it("indexes every image, and the second time skips them all", function()
+      local first = command()
+      assert.equal(0, first.code, first.output)
+      assert.matches("Succeeded: 12\n", first.stderr)
+      assert.equal(12, #ids())
+      local second = command()
+      assert.equal(0, second.code, second.output)
+      assert.matches("Succeeded: 0\n.*Skipped: 12\n", second.stderr)
+    end)
+
+    it("finds an image by itself, best first, and says how near the others are", function()
+      assert.equal(0, command().code)
+      local image = assert(io.popen("find " .. process.quote(storage) .. " -type f | sort | head -n 1")):read("*l")
+      local found = harness.run { args = { "search", image, "--top", "3" }, cwd = dir }
+      assert.equal(0, found.code, found.output)
+      local scores = {}
+      for score, path in found.stdout:gmatch("([%d.]+)\t([^\n]+)\n") do scores[#scores + 1] = { tonumber(score), path } end
+      assert.equal(3, #scores)
+      assert.is_true(scores[1][1] > 0.9999 and scores[1][1] >= scores[2][1] and scores[2][1] >= scores[3][1])
+      assert.equal(image:sub(#storage + 2), scores[1][2])
+    end)
+
+    it("fails what is no image, each with its reason, and takes wrong extensions", function()
+      harness.write(storage .. "/broken.jpg", "no image at all")
+      harness.write(storage .. "/empty.png", "")
+      harness.write(storage .. "/huge.bmp", "BM" .. ("\0"):rep(12) .. "\40\0\0\0" .. "\48\117\0\0" .. "\48\117\0\0" .. "\1\0\24\0" .. ("\0"):rep(24))
+      harness.shell("cp \"$(find " .. process.quote(storage) .. " -name '*.jpg' | sort | head -n 1)\" " .. process.quote(storage .. "/really-jpeg.png"))
+      local run = command("--verify")
+      assert.equal(1, run.code, run.output)
+      local kinds = {}
+      for _, failure in ipairs(harness.records(dir)[1]) do kinds[failure.filename] = failure.kind end
+      assert.same({ ["broken.jpg"] = "bad_image", ["empty.png"] = "bad_image", ["huge.bmp"] = "too_large" }, kinds)
+      assert.matches("Succeeded: 13\n", run.stderr)
+    end)
+
+    it("asks nobody and makes no file in a dry run", function()
+      local run = command("--dry-run")
+      assert.equal(0, run.code, run.output)
+      assert.same({}, harness.list(dir))
+    end)
+
+    it("is refused by an index of another embedder, with what differs", function()
+      harness.write(dir .. "/e.lua", "return { kind = 'func', model = 'names', call = function(image) return { #image.id, 1 } end }")
+      assert.equal(0, command().code)
+      local run = command("--embedder", "e.lua")
+      assert.equal(2, run.code, run.output)
+      assert.matches("model: the index has mpeg7%-cld%-ehd%-1, the embedder names", run.stderr)
+      local found = harness.run { args = { "search", storage .. "/none.jpg", "--embedder", "e.lua" }, cwd = dir }
+      assert.equal(3, found.code)
+      assert.matches("its vectors are of mpeg7", found.stderr)
+    end)
+  end)
+
+  describe("that recreates", function()
+    before_each(function() storage = harness.tree { "a.jpg", "b.jpg" } end)
+
+    local function index_by_name(changes)
+      return assert(revec.rebuild(options(changes)))
+    end
+
+    it("does not drop anything unless it is told so by somebody", function()
+      index_by_name { embedder = by_name }
+      harness.write(dir .. "/e.lua", "return function(image) return { 1, 2 } end")
+      local run = command("--embedder", "e.lua", "--recreate")
+      assert.equal(2, run.code, run.output)
+      assert.matches("its 2 records will be dropped: %-%-yes expected", run.stderr)
+      assert.equal(2, #ids())
+      run = command("--embedder", "e.lua", "--force-recreate", "--yes")
+      assert.equal(0, run.code, run.output)
+      local store = assert(stores.open(dir .. "/index.sqlite"))
+      assert.equal(2, store:info().dimension)
+      store:close()
+    end)
+
+    it("builds beside the old one, switches in one step, and back", function()
+      index_by_name { embedder = by_name }
+      harness.write(storage .. "/c.jpg", "c")
+      local seen
+      local report = index_by_name { embedder = function(image)
+        seen = #ids() -- what a search would find meanwhile
+        return { #image.id, 2 }
+      end, recreate = true, swap = true, batch_size = 1 }
+      assert.equal("done", report.reason)
+      assert.is_true(report.switched)
+      assert.equal(2, seen)
+      assert.same({ "a", "b", "c" }, ids())
+      assert.equal(dir .. "/index.sqlite", (revec.rollback { direct = true, index = dir .. "/index.sqlite" }))
+      assert.same({ "a", "b" }, ids())
+      assert.is_truthy(revec.rollback { direct = true, index = dir .. "/index.sqlite" })
+      assert.same({ "a", "b", "c" }, ids())
+    end)
+
+    it("does not switch to an index that lacks what could not be embedded", function()
+      index_by_name { embedder = by_name }
+      local report = index_by_name { recreate = true, swap = true, embedder = function(image)
+        if image.id == "b" then return nil, "the model is gone" end
+        return { 1, 2 }
+      end }
+      assert.equal("not_switched", report.reason)
+      assert.equal("1 images are missing in the new index", report.message)
+      assert.is_nil(report.switched)
+      local store = assert(stores.open(dir .. "/index.sqlite"))
+      assert.equal(3, store:info().dimension)
+      store:close()
+      -- What was left unfinished is no hindrance to the next one.
+      assert.is_true(index_by_name { recreate = true, swap = true, embedder = by_name }.switched)
+    end)
+
+    it("says so when there is nothing to go back to", function()
+      index_by_name { embedder = by_name }
+      local _, why = revec.rollback { direct = true, index = dir .. "/index.sqlite" }
+      assert.matches("index.sqlite: ", why)
+    end)
+  end)
+
+  describe("with an embedder of the caller's", function()
+    before_each(function() storage = harness.tree { "x/a.jpg", "x/b.jpg", "y/a.jpg", "y/c.jpg" } end)
+
+    it("tells on_success the vector, and makes ids as asked", function()
+      local vectors = {}
+      local report = assert(revec.rebuild(options { embedder = by_name, id = "path",
+        on_success = function(image, answer) vectors[image.id] = answer.vector:dimension() end }))
+      assert.equal(4, report.succeeded)
+      assert.same({ ["x/a.jpg"] = 3, ["x/b.jpg"] = 3, ["y/a.jpg"] = 3, ["y/c.jpg"] = 3 }, vectors)
+      assert.same({ "x/a.jpg", "x/b.jpg", "y/a.jpg", "y/c.jpg" }, ids())
+    end)
+
+    it("takes files of the same bytes for one image when ids are hashes", function()
+      harness.write(storage .. "/y/a.jpg", "x/a.jpg")
+      harness.write(storage .. "/y/c.jpg", "x/a.jpg")
+      local report = assert(revec.rebuild(options { embedder = by_name, id = "sha256" }))
+      assert.same({ 2, 2 }, { report.succeeded, report.duplicates })
+      assert.equal(64, #ids()[1])
+    end)
+
+    it("fails an image whose vector is no use or of another dimension, alone", function()
+      local odd = { ["x/b.jpg"] = { 0, 0, 0 }, ["y/a.jpg"] = { 1, 2 }, ["y/c.jpg"] = { 1, 0 / 0, 1 } }
+      local report = assert(revec.rebuild(options { id = "path", max_concurrent = 1,
+        embedder = function(image) return odd[image.id] or { 1, 2, 3 } end }))
+      assert.same({ "done", 1, 3 }, { report.reason, report.succeeded, report.failed })
+      local messages = {}
+      for _, failure in ipairs(harness.records(dir)[1]) do messages[failure.id] = failure.error end
+      assert.matches("a vector of 2 numbers: the index has 3", messages["y/a.jpg"])
+      assert.matches("no use as a vector", messages["x/b.jpg"])
+      assert.matches("no use as a vector", messages["y/c.jpg"])
+    end)
+
+    it("ends cleanly when it raises, with file and line", function()
+      local report = assert(revec.rebuild(options { embedder = function() error("out of tea") end }))
+      assert.equal("hook", report.reason)
+      assert.matches("^embedder: .*direct_spec.lua:%d+: out of tea$", report.message)
+      assert.equal(report.total, report.pending)
+    end)
+
+    it("sends the tags along", function()
+      assert(revec.rebuild(options { embedder = by_name, tags = function(image) return image.id == "b" and "one,two" or nil end }))
+      local store = assert(stores.open(dir .. "/index.sqlite"))
+      assert.equal("one,two", store:get("b").tags)
+      assert.is_nil(store:get("c").tags)
+      store:close()
+    end)
+
+    it("refuses an id that the index cannot take, alone", function()
+      local report = assert(revec.rebuild(options { embedder = by_name, id = function(image)
+        return image.filename == "b.jpg" and ("b"):rep(600) or image.relative_path
+      end }))
+      assert.same({ 3, 1 }, { report.succeeded, report.failed })
+      assert.equal("rejected", harness.records(dir)[1][1].kind)
+    end)
+
+    it("stores what is embedded when it is stopped", function()
+      local job
+      job = assert(revec.start(options { id = "path", batch_size = 100, embedder = function(image)
+        if image.id == "x/b.jpg" then job:stop() end
+        return { 1, 2, 3 }
+      end }))
+      while job:step(1) do end -- luacheck: ignore
+      local report = job:report()
+      assert.equal("interrupted", report.reason)
+      assert.equal(report.total, report.succeeded + report.pending)
+      assert.is_true(report.succeeded >= 1)
+      assert.equal(report.succeeded, #ids())
+    end)
+  end)
+
+  describe("that cannot work", function()
+    before_each(function() storage = harness.tree { "a.jpg" } end)
+
+    local function refused(...)
+      local run = command(...)
+      return run.code, run.stderr
+    end
+
+    it("says what of the flags does not go together", function()
+      for _, case in ipairs {
+        { { "--swap" }, "%-%-swap: only with recreate" },
+        { { "--check", "list" }, "%-%-check: a direct rebuild" },
+        { { "--embedder", "jna" }, '%-%-embedder: "jna": no such embedder: did you mean jina%?' },
+        { { "--embedder", "nothing.lua" }, "%-%-embedder: .*nothing.lua" },
+        { { "--index", "http://localhost:6333/images" }, "%-%-index: .*KIND%+http" },
+        { { "--index", "qdrnt+http://localhost:6333/images" }, "did you mean qdrant%?" },
+      } do
+        local code, stderr = refused(unpack(case[1]))
+        assert.equal(2, code, stderr)
+        assert.matches(case[2], stderr)
+        assert.equal(1, select(2, stderr:gsub("\n", "\n")), stderr)
+      end
+      local without = harness.run { args = { "--recreate", "--storage-path", storage }, cwd = dir }
+      assert.equal(2, without.code)
+      assert.matches("%-%-recreate: only with direct", without.stderr)
+    end)
+
+    it("says why the index is no use, in one line", function()
+      harness.write(dir .. "/index.sqlite", "no database, though it is long enough to be read as the beginning of one")
+      local code, stderr = refused()
+      assert.equal(2, code, stderr)
+      assert.matches("^revec: %-%-index: index.sqlite: not a database: [^\n]*\n$", stderr)
+    end)
+  end)
+end)
