@@ -252,11 +252,8 @@ static bool set_route(struct rv_transfer *t, const struct rv_route *route)
     curl_slist_free_all(t->headers);
     t->headers = headers;
     bool get = !strcmp(route->method, "GET");
-    curl_easy_setopt(t->easy, CURLOPT_HTTPGET, 1L);
-    if (!get) {
-        curl_easy_setopt(t->easy, CURLOPT_POST, 1L);
-        set_body(t, 0, false);
-    }
+    set_body(t, 0, false); /* makes it a POST, so it comes before the method */
+    curl_easy_setopt(t->easy, get ? CURLOPT_HTTPGET : CURLOPT_POST, 1L);
     bool custom = !get && strcmp(route->method, "POST");
     if (curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, custom ? route->method : NULL))
         return false;

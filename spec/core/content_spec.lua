@@ -29,7 +29,7 @@ setup(function()
       local body = request.body
       if request.path == "/length" then return reply.json(200, '{"length":"' .. #body .. '"}') end
       if request.path == "/dies" and request.seen == 2 then return reply.reset() end
-      reply.json(200, '{"length":"' .. #body .. '","hash":"' .. crypto.hash(body) .. '","said":"' .. request.headers["content-length"] .. '"}')
+      reply.json(200, '{"length":"' .. #body .. '","hash":"' .. crypto.hash(body) .. '","said":"' .. (request.headers["content-length"] or "") .. '"}')
     end
   ]]):format(dir))
 end)
@@ -124,6 +124,20 @@ describe("a body", function()
     for i, event in ipairs(engines.collect(engine, 5)) do got[i] = event.kind or event.fields.length end
     table.sort(got)
     assert.same({ "0", "0", "2", "3", "unreadable_file" }, got)
+  end)
+
+  it("leaves nothing behind for requests of another method on its connection", function()
+    local engine = engines.new(s, { max_concurrent = 1 })
+    local post, get, put = engine:route { method = "POST" }, engine:route {}, engine:route { method = "PUT" }
+    for _, route in ipairs { post, get, put, get, post } do
+      engine:submit(route, s.url .. "/turns", "item", false, nil, nil, route ~= get and { "abc" } or nil)
+      engines.collect(engine, 1)
+    end
+    local methods = {}
+    for _, request in ipairs(s:requests()) do
+      if request.target == "/turns" then methods[#methods + 1] = request.method .. " " .. (request.body_bytes or 0) end
+    end
+    assert.same({ "POST 3", "GET 0", "PUT 3", "GET 0", "POST 3" }, methods)
   end)
 
   it("is refused when it is none", function()
