@@ -8,6 +8,9 @@ local M = {}
 --- Headers of a request whose body is JSON.
 M.json = { "Content-Type: application/json" }
 
+--- Most bytes of an answer that is decoded as a whole: many ids, or hits of a search.
+M.MAX_ANSWER = 16 * 2 ^ 20
+
 --- The URL without slashes at its end, so that paths can be put behind it.
 function M.base(url)
   return (url:gsub("/+$", ""))
@@ -64,9 +67,10 @@ function M.uuid(id)
   return require "revec.digest".uuid5(M.NAMESPACE, id) -- not above: what maps no ids does not need it
 end
 
---- Why an id cannot be carried in JSON, or is too long, or nil.
+--- Why an id cannot be carried in JSON, is empty or too long, or nil.
 -- @param most bytes; nil: any length
 function M.check_id(id, most)
+  if id == "" then return "id is empty" end
   if most and #id > most then return ("id is %d bytes long: at most %d"):format(#id, most) end
   if not core.is_utf8(id) then return "id is not UTF-8, which is all that this index takes" end
 end
@@ -122,6 +126,12 @@ end
 function M.failure(event, reason, kind)
   return { kind = event.kind or kind or "bad_answer", message = core.clean(reason or M.reason(event)), status = event.status,
            attempts = event.attempts, sends = event.sends }
+end
+
+--- A failure without an event: what was asked for cannot be done, and nothing was sent.
+-- @param message one line
+function M.refusal(message)
+  return { kind = "rejected", message = message, attempts = 0, sends = 0 }
 end
 
 return M
