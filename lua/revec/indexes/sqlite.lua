@@ -32,7 +32,7 @@ end
 
 -- A full or read-only disk is no record's fault.
 local function failure(line, kind)
-  return { kind = kind or "backend_error", message = core.clean(line) }
+  return { kind = kind or "backend_error", message = core.clean(line), attempts = 1 }
 end
 
 -- The open store of the collection; nil when there is no file and it is not to be made; nil and a line when it cannot be opened.
