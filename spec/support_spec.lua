@@ -8,6 +8,7 @@ local ssl = require("ssl")
 local answers = require("spec.support.backend_answers")
 local certificates = require("spec.support.certificates")
 local harness = require("spec.support.harness")
+local paths = require("spec.support.paths")
 local process = require("spec.support.process")
 local server = require("spec.support.server")
 
@@ -898,6 +899,32 @@ describe("the support code", function()
     assert.equal(0, harness.run { command = command }.code)
     backend:stop()
     assert.equal(1, harness.run { command = command }.code)
+  end)
+
+  it("has the example backend describe what can be seen, and keep it in a file", function()
+    local storage, dir = harness.tree { "text.jpg" }, harness.tempdir()
+    harness.shell(("%s/render --out %s/pictures --count 2 >/dev/null && find %s/pictures -type f -name '*.*' -exec cp {} %s \\;")
+      :format(paths.build, dir, dir, storage))
+    local backend = harness.backend(storage, { index = dir .. "/index.sqlite" })
+    local function asked(method, target)
+      local _, out = curl("-X", method, backend.url .. "/api/v1/" .. target)
+      return cjson.decode(out)
+    end
+    local ids = {}
+    for _, name in ipairs(harness.list(storage)) do ids[#ids + 1] = name:match("^(%x+%-.*)%.") end
+    assert.equal(2, #ids)
+    for _, id in ipairs(ids) do assert.equal(132, asked("POST", "embedding/image?auto_index=true&image_id=" .. id).data[1].dimension) end
+    assert.matches("无法解码", asked("POST", "embedding/image?auto_index=true&image_id=text").detail)
+    local page = asked("GET", "vectors/?limit=1").data
+    assert.equal(ids[1], page[1].id)
+    assert.equal(ids[2], asked("GET", "vectors/?limit=1&offset=" .. ids[2]).data[1].id)
+    assert.equal(132, #asked("GET", "vectors/" .. ids[1]).data.vector)
+    asked("DELETE", "vectors/" .. ids[1])
+    assert.equal(1, asked("GET", "vectors/stats/count").count)
+    backend:stop()
+    local store = require("revec.store").open(dir .. "/index.sqlite")
+    assert.same({ [ids[2]] = true }, store:has(ids))
+    store:close()
   end)
 
   it("leaves no process, no descriptor and no file behind", function()

@@ -1,5 +1,5 @@
--- A stand-in for the image-search backend: its routes with its quirks, run by nginx (see nginx.conf.in). The vectors are not
--- semantic descriptors yet (see vectors.lua). The routes under /_control are ours alone (see control.lua).
+-- A stand-in for the image-search backend: its routes with its quirks, run by nginx (see nginx.conf.in). What the vectors are: see
+-- vectors.lua. The routes under /_control are ours alone (see control.lua).
 
 local control = require("control")
 local index = require("index")
@@ -73,8 +73,9 @@ local function embed(query)
   if not id then table.insert(problems, 1, { "missing", "image_id", "Field required" }) end
   if #problems > 0 then return 422, wire.invalid(problems) end
 
-  local path, digest = storage.find(id)
+  local path, digest, why = storage.find(id)
   if not path then return 404, wire.detail("图片不存在: " .. id) end
+  if not digest then return 500, wire.detail("图像无法解码: " .. why) end
   if auto_index and not control.is_lost(id) then
     local ok, err = index.put(id, digest, path, read_text(query, "tags") or "")
     if not ok then return 500, wire.detail("索引失败: " .. err) end

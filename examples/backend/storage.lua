@@ -3,6 +3,7 @@
 -- request: a client may well ask for many ids that do not exist.
 
 local ffi = require("ffi")
+local vectors = require("vectors")
 
 ffi.cdef [[
   struct dirent { uint64_t d_ino; int64_t d_off; unsigned short d_reclen; unsigned char d_type; char d_name[256]; };
@@ -15,7 +16,6 @@ ffi.cdef [[
 local TYPE_UNKNOWN, TYPE_DIRECTORY, TYPE_FILE, TYPE_LINK = 0, 4, 8, 10
 local EXTENSIONS = { jpg = true, jpeg = true, png = true, gif = true, webp = true, bmp = true }
 local MIN_PAUSE = 1 -- seconds between two walks
-local EDGE = 8192 -- bytes read at either end of a file
 
 local M = { root = os.getenv("BACKEND_STORAGE") }
 
@@ -68,39 +68,21 @@ local function refresh()
   next_walk = ngx.now() + math.max(MIN_PAUSE, 10 * (ngx.now() - started))
 end
 
-local function digest_of(path)
-  local file = io.open(M.root .. "/" .. path, "rb")
-  if not file then return nil end
-  local size = file:seek("end")
-  file:seek("set")
-  local head = file:read(EDGE) or ""
-  local tail = ""
-  if size > EDGE then
-    file:seek("set", math.max(EDGE, size - EDGE))
-    tail = file:read(EDGE) or ""
-  end
-  file:close()
-  return ngx.md5_bin(size .. ":" .. head .. tail)
-end
-
 local function look(id)
   local place = places[id]
   if not place then return nil end
   local folder, extension = place:match("^(.*)%z(.*)$")
   local path = folder .. id .. extension
-  local digest = digest_of(path)
-  if not digest then return nil end
-  return path, digest
+  local digest, why = vectors.digest(M.root .. "/" .. path)
+  if not digest and not why then return nil end
+  return path, digest, why
 end
 
---- Path (relative to the storage) and digest (16 bytes, of size, beginning and end) of the image with this stem; nil if there is none.
+--- Path (relative to the storage) and digest (see vectors.lua) of the image with this stem; nil if there is none; the path, nil and a
+-- line if it cannot be embedded.
 function M.find(id)
-  local path, digest = look(id)
-  if not path then
-    refresh()
-    path, digest = look(id)
-  end
-  return path, digest
+  if not look(id) then refresh() end
+  return look(id)
 end
 
 return M

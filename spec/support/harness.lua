@@ -258,13 +258,13 @@ function Backend:stop()
   backend_command { "stop", "--state", self.state }
 end
 
--- Starts the example backend on a storage; options: dim.
+-- Starts the example backend on a storage; options: dim, index.
 function harness.backend(storage, options)
   local backend = setmetatable({ state = harness.tempdir() }, Backend)
   local words = { "start", "--storage", storage, "--state", backend.state }
-  if options and options.dim then
-    words[#words + 1] = "--dim"
-    words[#words + 1] = tostring(options.dim)
+  for name, value in pairs(options or {}) do
+    words[#words + 1] = "--" .. name
+    words[#words + 1] = tostring(value)
   end
   local output = backend_command(words)
   backends[backend] = true
