@@ -86,6 +86,12 @@ function M.at(value, ...)
   if value ~= cjson.null then return value end
 end
 
+--- A whole number of a decoded answer, which may come as a text; nil when it is none. (cjson's are floats under 5.4.)
+function M.integer(value)
+  local number = tonumber(value)
+  return number and number % 1 == 0 and math.floor(number) or nil
+end
+
 --- A good answer of a route with `whole`: the decoded object or array, or nil.
 function M.decode(event)
   local answer = event.body and cjson.decode(event.body)

@@ -75,7 +75,7 @@ function Qdrant:info(ask)
   local distance = common.at(vectors, "distance")
   return {
     model = common.at(info, "config", "metadata", "model"),
-    dimension = common.at(vectors, "size"),
+    dimension = common.integer(common.at(vectors, "size")),
     distance = type(distance) == "string" and distance:lower() or nil,
   }
 end
@@ -151,8 +151,10 @@ end
 function Qdrant:count(ask)
   local event = ask("post", self:url("/points/count"), { '{"exact":true}' })
   local answer, failure = result(event, "table")
-  if answer and type(answer.count) ~= "number" then return nil, common.failure(event, "an answer without a count") end
-  return answer and answer.count, failure
+  if not answer then return nil, failure end
+  local count = common.integer(answer.count)
+  if not count then return nil, common.failure(event, "an answer without a count") end
+  return count
 end
 
 function Qdrant:search(ask, vector, top)
