@@ -266,11 +266,16 @@ return function(describe, it, server)
       assert.same({ new = true }, live(open, ask))
     end)
 
-    case("keeps one for a rollback, and no more", function(index, ask, open)
+    case("keeps one for a rollback, and no more", function(index, ask, open, collection)
       filled(index, ask, { "old" })
       rebuilt(open, ask, "new")
       rebuilt(open, ask, "newer")
       assert.same({ newer = true }, live(open, ask))
+      if index.names then
+        local kept = 0
+        for name in pairs(index:names(ask).collections) do kept = kept + (name:find(collection .. "_", 1, true) == 1 and 1 or 0) end
+        assert.equal(2, kept)
+      end
       assert.is_true(open():rollback(ask))
       assert.same({ new = true }, live(open, ask))
       assert.is_true(open():rollback(ask))

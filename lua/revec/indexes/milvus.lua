@@ -144,7 +144,8 @@ function Milvus:put(ask, records)
   local data, failure, event = call(self, ask, "entities/upsert", body)
   if not data then return nil, failure end
   if data.upsertCount ~= #records then
-    return nil, common.failure(event, ("%s of %d records stored"):format(tostring(common.integer(data.upsertCount)), #records), "backend_error")
+    local stored = tostring(common.integer(data.upsertCount))
+    return nil, common.failure(event, ("%s of %d records stored"):format(stored, #records), "backend_error")
   end
   return {}
 end

@@ -1,5 +1,7 @@
 -- What the contract servers share: collections of vectors, and names that stand for them.
 
+local cjson = require("cjson.safe")
+
 local Memory = {}
 Memory.__index = Memory
 
@@ -61,9 +63,19 @@ function Memory.nearest(collection, vector, top)
   return hits
 end
 
+-- Sequences of UTF-8, the longest first, with no regard for surrogates and the like.
+local SEQUENCES = { "[\240-\244][\128-\191][\128-\191][\128-\191]", "[\224-\239][\128-\191][\128-\191]", "[\194-\223][\128-\191]" }
+
+--- A body decoded; nil when it is no JSON of UTF-8, or empty. (cjson takes any bytes.)
+function Memory.decode(text)
+  local rest = text
+  for _, sequence in ipairs(SEQUENCES) do rest = rest:gsub(sequence, "") end
+  return not rest:find("[\128-\255]") and cjson.decode(text) or nil
+end
+
 --- An array as JSON, of items that are JSON already. (cjson writes an empty one as an object.)
 function Memory.array(items)
   return "[" .. table.concat(items, ",") .. "]"
 end
 
-return { new = new, array = Memory.array }
+return { new = new }

@@ -155,7 +155,7 @@ end
 return function(request, reply)
   local route = routes[request.path:match("^/v2/vectordb/(.*)$") or ""]
   if not route or request.method ~= "POST" then return reply.send(404, { ["Content-Type"] = "text/plain" }, "404 page not found") end
-  local body = cjson.decode(request.body)
+  local body = memory.decode(request.body)
   if type(body) ~= "table" then return reply.json(fail(1801, "can only accept json format request")) end
   local code, why = problem(route[2], body)
   if code then return reply.json(fail(code, why)) end

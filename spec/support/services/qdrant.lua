@@ -120,7 +120,7 @@ end
 
 return function(request, reply)
   if request.path == "/last_upsert" then return reply.send(200, {}, last_upsert) end
-  local body = request.body ~= "" and cjson.decode(request.body) or nil
+  local body = memory.decode(request.body)
   if request.body ~= "" and not (body and (request.headers["content-type"] or ""):find("^application/json")) then
     return reply.json(fail(400, "Format error in JSON body: expected value"))
   end
