@@ -40,7 +40,9 @@ local function new(job)
     stored = 0,      -- images
     flawed = 0,      -- images that failed by their own fault
     samples = {},    -- records by whose vectors a new index is tried
+    window = 0,      -- most images under way: what keeps every stage supplied
     dimension = embedder.dimension,
+    fits = false,    -- whether a vector has had that dimension
     ready = false,   -- the index has been looked at
     created = nil,   -- whether there is a collection to put records into; nil: not yet
   }, Pipeline)
@@ -54,7 +56,7 @@ local function new(job)
   end
   local at_once = math.min(options.batch_size, index.max_records or math.huge)
   self.size = { lookup = at_once, verify = at_once, put = at_once, embed = embedder.per_request or 1 }
-  self.window = 2 * (most == "auto" and 64 or most) * self.size.embed + 5 * at_once
+  self.window = 2 * (most == "auto" and 64 or most) * self.size.embed + 3 * at_once
   return self
 end
 
@@ -266,6 +268,11 @@ end
 function Pipeline:embedded(image, vector, why)
   local dimension = vector and vector:dimension()
   self.dimension = self.dimension or dimension
+  if vector and not self.fits and dimension ~= self.dimension then
+    self.job:stop("mismatch", differs({ dimension = self.dimension }, { dimension = dimension }))
+    return self.job:give_back()
+  end
+  self.fits = self.fits or vector ~= nil and vector ~= false
   if dimension ~= self.dimension then
     return self:fault(image, { kind = "bad_answer", attempts = 1, message = vector
       and string.format("a vector of %d numbers: the index has %d", dimension, self.dimension)
