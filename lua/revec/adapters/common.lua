@@ -16,6 +16,15 @@ function M.base(url)
   return (url:gsub("/+$", ""))
 end
 
+--- Why the settings of an index that is a service are of no use, in one line, or nil.
+function M.check_service(settings)
+  if type(settings.url) ~= "string" or not settings.url:find("^https?://[^/]") then
+    return "url: a URL that begins with http:// or https:// expected"
+  elseif type(settings.collection) ~= "string" or settings.collection == "" then
+    return "collection: a name expected"
+  end
+end
+
 --- Headers of every request: those of the settings, and the token's.
 -- @param settings headers (array of "Name: value", or nil), token (string or nil)
 -- @param prefix what stands before the token, "Authorization: Bearer " when nil

@@ -49,7 +49,10 @@ local FLAVOURS = {
 }
 
 --- @param settings kind ("elasticsearch" or "opensearch"), url, collection, token, headers
+-- @return adapter; or nil and one line
 local function new(settings)
+  local why = common.check_service(settings)
+  if why then return nil, why end
   local base, flavour = common.base(settings.url), FLAVOURS[settings.kind]
   local MAX = common.MAX_ANSWER
   return setmetatable({

@@ -22,7 +22,10 @@ local ID_BYTES = 512
 local MODEL = "revec.model"
 
 --- @param settings url, collection, token ("user:password" or a key), headers
+-- @return adapter; or nil and one line
 local function new(settings)
+  local why = common.check_service(settings)
+  if why then return nil, why end
   local base = common.base(settings.url)
   return setmetatable({
     base = base .. "/v2/vectordb/",

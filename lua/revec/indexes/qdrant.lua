@@ -21,7 +21,10 @@ aliases.extend(Qdrant)
 local MAX = common.MAX_ANSWER
 
 --- @param settings url, collection, token, headers
+-- @return adapter; or nil and one line
 local function new(settings)
+  local why = common.check_service(settings)
+  if why then return nil, why end
   local base = common.base(settings.url)
   return setmetatable({
     base = base,
