@@ -29,10 +29,12 @@ end
 -- What a text means: settings of an adapter; or nil and why it means nothing.
 local meaning = {
   embedder = function(text)
-    local kind, url = text:match("^(%w+)%+(https?://.*)$")
-    if kind then return { kind = kind, url = url } end
-    if text:find("^https?://") then return { kind = "plain", url = text } end
-    if not text:find("%.lua$") then return { kind = text } end
+    local kind, url, model = text:match("^(%w*)%+?(https?://[^#]*)#?(.*)$")
+    if kind then return { kind = kind ~= "" and kind or "plain", url = url, model = model ~= "" and model or nil } end
+    if not text:find("%.lua$") then
+      kind, model = text:match("^([^#]*)#?(.*)$")
+      return { kind = kind, model = model ~= "" and model or nil }
+    end
     local value, why = read(text)
     if value == nil and why then return nil, why end
     if type(value) == "function" or type(value) == "table" then return value end
