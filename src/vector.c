@@ -2,6 +2,7 @@
 #include "vector.h"
 
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,14 +54,17 @@ static void skip_value(struct place *p)
         p->at++;
         skip_string(p);
     } else if (c == '{' || c == '[') {
+        static const bool special[256] = {['"'] = true, ['{'] = true, ['['] = true, ['}'] = true, [']'] = true};
         int depth = 0;
         while (p->at < p->end && !p->broken) {
             c = *p->at++;
+            if (!special[(unsigned char)c])
+                continue;
             if (c == '"')
                 skip_string(p);
             else if (c == '{' || c == '[')
                 depth++;
-            else if ((c == '}' || c == ']') && --depth == 0)
+            else if (--depth == 0)
                 return;
         }
         p->broken = true;
@@ -99,16 +103,18 @@ static bool enter_key(struct place *p, const char *key, size_t key_len)
     }
 }
 
-typedef bool found_function(void *arg, const char *value, size_t len);
+/* Gives where the value ends; NULL: no more of them. */
+typedef const char *found_function(void *arg, const char *value, const char *end);
 
 /* The rest of the path from the value at p, which is left where it ends only as far as elements need it. */
 static bool follow(struct place *p, const char *path, found_function *found, void *arg)
 {
     if (!*path) {
         skip_space(p);
-        const char *from = p->at;
-        skip_value(p);
-        return !p->broken && found(arg, from, (size_t)(p->at - from));
+        const char *after = found(arg, p->at, p->end);
+        if (after)
+            p->at = after;
+        return after != NULL;
     }
     if (path[0] == '[') {
         const char *rest = path + 2 + (path[2] == '.');
@@ -128,10 +134,27 @@ static bool follow(struct place *p, const char *path, found_function *found, voi
     return follow(p, path + n + (path[n] == '.'), found, arg);
 }
 
-bool rv_json_each(const char *document, size_t len, const char *path, found_function *found, void *arg)
+/* The values at path: keys parted by dots, "[]" behind one for each element of the array there ("data[].embedding"). false when
+ * the document is broken, as far as it was looked at, or found gave NULL; a path that leads nowhere finds nothing. */
+static bool each(const char *document, size_t len, const char *path, found_function *found, void *arg)
 {
     struct place p = {document, document + len, false};
     return follow(&p, path, found, arg);
+}
+
+/* Over digits; zero stays true while all are '0'. Eight at a time, as vectors are long and their numbers, too. */
+static const char *skip_digits(const char *at, const char *end, bool *zero)
+{
+    for (uint64_t eight; end - at >= 8; at += 8) {
+        memcpy(&eight, at, 8);
+        /* The high bit of a byte shows where it is above '9' or below '0'; what is above 127 shows it by itself. */
+        if ((eight | (eight + 0x4646464646464646u) | (eight - 0x3030303030303030u)) & 0x8080808080808080u)
+            break;
+        *zero = *zero && eight == 0x3030303030303030u;
+    }
+    for (; at < end && is_digit(*at); at++)
+        *zero = *zero && *at == '0';
+    return at;
 }
 
 /* One number, as JSON has them: NULL, or what is wrong. zero: whether it is one. */
@@ -143,14 +166,12 @@ static const char *check_number(struct place *p, bool *zero)
     if (at < end && *at == '-')
         at++;
     const char *digits = at;
-    for (; at < end && is_digit(*at); at++)
-        *zero = *zero && *at == '0';
+    at = skip_digits(at, end, zero);
     if (at == digits || at - digits > 30)
         return none;
     if (at < end && *at == '.') {
         const char *fraction = ++at;
-        for (; at < end && is_digit(*at); at++)
-            *zero = *zero && *at == '0';
+        at = skip_digits(at, end, zero);
         if (at == fraction)
             return none;
     }
@@ -171,35 +192,31 @@ static const char *check_number(struct place *p, bool *zero)
     return NULL;
 }
 
-const char *rv_vector_check(const char *json, size_t len, int *dimension)
+/* What is wrong with the array of numbers at p; NULL, with p behind it and *dimension set, when nothing is. */
+static const char *check_vector(struct place *p, int *dimension)
 {
-    struct place p = {json, json + len, false};
     bool all_zero = true;
     *dimension = 0;
-    if (!take(&p, '['))
+    if (!take(p, '['))
         return "no vector";
-    if (take(&p, ']'))
+    if (take(p, ']'))
         return "the vector is empty";
     do {
         bool zero;
-        skip_space(&p);
-        const char *why = check_number(&p, &zero);
+        skip_space(p);
+        const char *why = check_number(p, &zero);
         if (why)
             return why;
         all_zero = all_zero && zero;
         ++*dimension;
-    } while (take(&p, ','));
-    if (!take(&p, ']') || skip_space(&p))
+    } while (take(p, ','));
+    if (!take(p, ']'))
         return "not all of the vector are numbers";
     return all_zero ? "the vector is all zeros" : NULL;
 }
 
-struct rv_vector *rv_vector_new(const char *json, size_t len, const char **why)
+static struct rv_vector *copy(const char *json, size_t len, int dimension, const char **why)
 {
-    int dimension;
-    *why = rv_vector_check(json, len, &dimension);
-    if (*why)
-        return NULL;
     struct rv_vector *v = malloc(sizeof *v + len + 1);
     if (!v) {
         *why = "out of memory";
@@ -211,6 +228,16 @@ struct rv_vector *rv_vector_new(const char *json, size_t len, const char **why)
     memcpy(v->json, json, len);
     v->json[len] = 0;
     return v;
+}
+
+struct rv_vector *rv_vector_new(const char *json, size_t len, const char **why)
+{
+    struct place p = {json, json + len, false};
+    int dimension;
+    *why = check_vector(&p, &dimension);
+    if (!*why && skip_space(&p))
+        *why = "not all of the vector are numbers";
+    return *why ? NULL : copy(json, len, dimension, why);
 }
 
 struct rv_vector *rv_vector_share(struct rv_vector *v)
@@ -233,20 +260,28 @@ void rv_vectors_free(struct rv_vectors *v)
     *v = (struct rv_vectors){0};
 }
 
-static bool add_vector(void *arg, const char *value, size_t len)
+static const char *add_vector(void *arg, const char *value, const char *end)
 {
     struct rv_vectors *v = arg;
-    const char *why;
     if ((v->count & (v->count - 1)) == 0) { /* full at 0, 1, 2, 4 … */
         struct rv_vector **list = realloc(v->list, (v->count ? 2 * (size_t)v->count : 1) * sizeof *list);
         if (!list)
-            return false;
+            return NULL;
         v->list = list;
     }
-    v->list[v->count++] = rv_vector_new(value, len, &why);
+    struct place p = {value, end, false};
+    int dimension;
+    const char *why = check_vector(&p, &dimension);
+    if (why) {
+        p.at = value;
+        skip_value(&p);
+        if (p.broken)
+            return NULL;
+    }
+    v->list[v->count++] = why ? NULL : copy(value, (size_t)(p.at - value), dimension, &why);
     if (why && !v->why)
         v->why = why;
-    return true;
+    return p.at;
 }
 
 /* Vectors as they are put in order: the next of those found goes to the place that its index names. */
@@ -256,20 +291,22 @@ struct order {
     bool *taken;
 };
 
-static bool place_vector(void *arg, const char *value, size_t len)
+static const char *place_vector(void *arg, const char *value, const char *end)
 {
     struct order *o = arg;
+    struct place p = {value, end, false};
+    skip_value(&p);
     int index = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (!is_digit(value[i]) || index >= o->from->count)
-            return false;
-        index = index * 10 + (value[i] - '0');
+    for (const char *at = value; at < p.at; at++) {
+        if (!is_digit(*at) || index >= o->from->count)
+            return NULL;
+        index = index * 10 + (*at - '0');
     }
-    if (!len || index >= o->from->count || o->next == o->from->count || o->taken[index])
-        return false;
+    if (p.broken || index >= o->from->count || o->next == o->from->count || o->taken[index])
+        return NULL;
     o->taken[index] = true;
     o->to.list[index] = o->from->list[o->next++];
-    return true;
+    return p.at;
 }
 
 static bool put_in_order(struct rv_vectors *v, const char *document, size_t len, const char *index)
@@ -277,7 +314,7 @@ static bool put_in_order(struct rv_vectors *v, const char *document, size_t len,
     size_t n = (size_t)v->count;
     struct order o = {.from = v, .to = {.list = calloc(n, sizeof(struct rv_vector *)), .count = v->count, .why = v->why}};
     o.taken = calloc(n, sizeof *o.taken);
-    bool ok = o.to.list && o.taken && rv_json_each(document, len, index, place_vector, &o) && o.next == v->count;
+    bool ok = o.to.list && o.taken && each(document, len, index, place_vector, &o) && o.next == v->count;
     free(o.taken);
     free(ok ? v->list : o.to.list);
     if (ok)
@@ -289,7 +326,7 @@ const char *rv_vectors_find(struct rv_vectors *v, const char *document, size_t l
 {
     *v = (struct rv_vectors){0};
     const char *why = NULL;
-    if (!rv_json_each(document, len, path, add_vector, v))
+    if (!each(document, len, path, add_vector, v))
         why = "the answer's vectors cannot be read";
     else if (!v->count)
         why = "no vector in the answer";

@@ -15,11 +15,8 @@ struct rv_vector {
     char json[]; /* "[…]", len bytes and a NUL */
 };
 
-/* What is wrong with the array of numbers at json: a static text; NULL and *dimension set when nothing is. Wrong
- * are no array, no or other than finite numbers (as a float of 32 bits has them), and nothing but zeros. */
-const char *rv_vector_check(const char *json, size_t len, int *dimension);
-
-/* A checked copy with one reference; NULL with *why (static) when it is wrong or memory is short. */
+/* A checked copy of the array of numbers at json, with one reference; NULL with *why (static) when it is wrong or memory is
+ * short. Wrong are no array, no or other than finite numbers (as a float of 32 bits has them), and nothing but zeros. */
 struct rv_vector *rv_vector_new(const char *json, size_t len, const char **why);
 struct rv_vector *rv_vector_share(struct rv_vector *v); /* gives v, with one reference more */
 void rv_vector_drop(struct rv_vector *v);               /* NULL is fine */
@@ -37,13 +34,5 @@ struct rv_vectors {
  */
 const char *rv_vectors_find(struct rv_vectors *v, const char *document, size_t len, const char *path, const char *index);
 void rv_vectors_free(struct rv_vectors *v);
-
-/*
- * The values at path in the JSON document: keys parted by dots, "[]" behind one for each element of the array there
- * ("data[].embedding"). Calls found(arg, value, len) for each in its order until it gives false. false when the document
- * is broken, as far as it was looked at, or found gave false; a path that leads nowhere finds nothing.
- */
-bool rv_json_each(const char *document, size_t len, const char *path, bool (*found)(void *arg, const char *value, size_t len),
-                  void *arg);
 
 #endif

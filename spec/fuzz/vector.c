@@ -26,9 +26,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!why != (v.count > 0))
         abort();
     for (int i = 0; i < v.count; i++) {
-        int dimension;
-        if (v.list[i] && (rv_vector_check(v.list[i]->json, v.list[i]->len, &dimension) || dimension != v.list[i]->dimension))
+        if (!v.list[i])
+            continue;
+        struct rv_vector *again = rv_vector_new(v.list[i]->json, v.list[i]->len, &why);
+        if (!again || again->dimension != v.list[i]->dimension)
             abort();
+        rv_vector_drop(again);
     }
     rv_vectors_free(&v);
     free(document);
