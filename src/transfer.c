@@ -23,6 +23,7 @@ enum {
     MAX_LIFETIME_S = 300,
     /* Four times libcurl's: a vector of 50 KB comes with one call, for a quarter less CPU (bench/cpu, bare-64k). */
     RECEIVE_BUFFER = 64 * 1024,
+    KEPT_WHOLE = 256 * 1024,
 };
 
 struct rv_transfer {
@@ -67,8 +68,11 @@ static bool keep_whole(struct rv_transfer *t, const char *bytes, size_t len)
     return true;
 }
 
+/* A usual answer's room is kept for the next: made and freed each time, it scatters the vectors that stay. */
 static void forget_whole(struct rv_transfer *t)
 {
+    if (t->whole && t->whole_room <= KEPT_WHOLE)
+        return;
     free(t->whole);
     t->whole = NULL;
     t->whole_room = 0;

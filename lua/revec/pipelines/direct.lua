@@ -56,7 +56,7 @@ local function new(job)
   end
   local at_once = math.min(options.batch_size, index.max_records or math.huge)
   self.size = { lookup = at_once, verify = at_once, put = at_once, embed = embedder.per_request or 1 }
-  self.window = 2 * (most == "auto" and 64 or most) * self.size.embed + 3 * at_once
+  self.window = 2 * (most == "auto" and 64 or most) * self.size.embed + (self.looks_up and 3 or 2) * at_once
   return self
 end
 
