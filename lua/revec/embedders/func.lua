@@ -15,6 +15,8 @@ function M.new(settings)
       if numbers == nil then
         return nil, { kind = "rejected", message = core.clean(tostring(why or "the function gave no vector")), attempts = 1 }
       end
+      local kind = type(numbers)
+      if kind ~= "table" and kind ~= "string" then return { false }, "an array of numbers expected, got " .. kind end
       local ok, vector, wrong = pcall(core.vector, numbers) -- raises for what is no array of finite numbers
       return { ok and vector or false }, ok and wrong or not ok and vector or nil
     end,
