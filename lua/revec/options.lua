@@ -83,9 +83,9 @@ local list = {
     en = "embed with a service and write to a vector database, without a backend; by itself: on this machine alone",
     zh = "直连模式：不经后端 API，直接调用嵌入服务并写入向量数据库；单用时全在本机完成" },
   { name = "embedder", type = "service", metavar = "NAME|URL|FILE.lua", group = "direct",
-    en = "what embeds images: mpeg7 (this machine, the default), jina, cohere, voyage, dashscope, openai+URL, vllm+URL, "
+    en = "what embeds images: mpeg7 (this machine, the default), jina, cohere, voyage, dashscope, openai+URL#MODEL, vllm+URL#MODEL, "
       .. "the URL of a plain service, or a Lua file",
-    zh = "嵌入服务：mpeg7（本机，默认）、jina、cohere、voyage、dashscope、openai+URL、vllm+URL、普通服务的 URL，或 Lua 文件" },
+    zh = "嵌入服务：mpeg7（本机，默认）、jina、cohere、voyage、dashscope、openai+URL#MODEL、vllm+URL#MODEL、普通服务的 URL，或 Lua 文件" },
   { name = "index", type = "service", metavar = "FILE|KIND+URL", group = "direct",
     en = "where vectors go: an SQLite file (default: index.sqlite), qdrant+URL/COLLECTION, likewise chroma, milvus, "
       .. "elasticsearch, opensearch, or postgresql://…",
