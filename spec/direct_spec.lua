@@ -267,6 +267,7 @@ describe("a direct rebuild", function()
         { { "--check", "list" }, "%-%-check: a direct rebuild" },
         { { "--embedder", "jna" }, '%-%-embedder: "jna": no such embedder: did you mean jina%?' },
         { { "--embedder", "nothing.lua" }, "%-%-embedder: .*nothing.lua" },
+        { { "--embedder", "jina", "--token-env", "NO_SUCH_TOKEN" }, "NO_SUCH_TOKEN is not set" },
         { { "--index", "http://localhost:6333/images" }, "%-%-index: .*KIND%+http" },
         { { "--index", "qdrnt+http://localhost:6333/images" }, "did you mean qdrant%?" },
       } do
