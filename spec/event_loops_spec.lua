@@ -1,7 +1,7 @@
 -- A job driven by its descriptor alone, from libuv's loop and from cqueues', beside a timer of the host's.
 require "spec.support.paths"
 local cqueues = require "cqueues"
-local uv = require "luv"
+local uv = require "spec.support.uv"
 local harness = require "spec.support.harness"
 local revec = require "revec"
 local server = require "spec.support.server"

@@ -4,7 +4,7 @@
 -- between "exited with 130" and "killed by SIGINT", would start background jobs with SIGINT
 -- ignored, and would need every argument quoted. All calls here are synchronous.
 
-local uv = require("luv")
+local uv = require("spec.support.uv")
 local lfs = require("lfs")
 
 local process = {}

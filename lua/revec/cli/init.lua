@@ -138,7 +138,7 @@ local function run(settings, given, say)
     least = settings.quiet and "WARNING" or settings.verbose and "DEBUG" or "INFO",
   }
   local reporter = reporters.new(log, say, {
-    batch_size = settings.batch_size, storage_path = settings.storage_path, dry_run = settings.dry_run,
+    batch_size = settings.batch_size, storage_path = settings.storage_path, dry_run = settings.dry_run, direct = settings.direct,
     terse = (bar and not settings.verbose) or settings.quiet,
     names = bar, auto = settings.max_concurrent == "auto",
   })

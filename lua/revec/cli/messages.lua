@@ -56,6 +56,8 @@ local messages = {
   record = { "失败记录已保存到: %s", "Failures recorded in: %s" },
 
   why_down = { "后端不可用 (%s): %s。请确认服务正在运行且 --api-url 正确", "Backend out of reach (%s): %s. Is it running, and is --api-url right?" },
+  why_down_direct = { "服务不可用 (%s): %s。请确认服务正在运行且 --embedder 和 --index 正确",
+                      "Service out of reach (%s): %s. Is it running, and are --embedder and --index right?" },
   why_denied = { "后端拒绝访问 (%s): %s。请检查令牌、密钥或额度", "Backend denies access (%s): %s. Check token, key or quota" },
   why_refused = { "后端没有成功处理任何请求 (%s): %s", "Backend refuses everything (%s): %s" },
   why_hook = { "钩子出错: %s", "Error in a hook: %s" },

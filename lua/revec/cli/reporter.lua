@@ -9,7 +9,7 @@ local HOLD_S = 1 -- lines that name a total wait so long for it to be known
 
 --- @param log a log (log.lua)
 -- @param say a catalogue (messages.lua)
--- @param options batch_size, storage_path, dry_run, terse (no line for each image), names (there is a bar that
+-- @param options batch_size, storage_path, dry_run, direct, terse (no line for each image), names (there is a bar that
 --   shows the last image's name), auto (how many at once was to be found out)
 local function new(log, say, options)
   return setmetatable({ log = log, say = say, options = options, held = {}, started = core.now() }, Reporter)
@@ -187,7 +187,7 @@ function Reporter:finish(report, where)
   local say, options = self.say, self.options
   self:release(report, true)
   self.snapshot = report
-  local cause = ({ down = "why_down", denied = "why_denied", refused = "why_refused",
+  local cause = ({ down = options.direct and "why_down_direct" or "why_down", denied = "why_denied", refused = "why_refused",
                    index = "why_index" })[report.reason]
   if cause then
     self:line("ERROR", report.reason, say(cause, where, report.message))
