@@ -56,8 +56,8 @@ static enum rv_kind by_status(const struct rv_rules *rules, const struct rv_answ
         return RV_TIMEOUT;
     case 425:
         return RV_OVERLOADED;
-    case 429:
-        return RV_RATE_LIMITED;
+    case 429: /* OpenAI's API says so of a quota that is used up, too */
+        return by_body(rules, a, RV_RATE_LIMITED);
     case 503: case 529:
         return a->has_retry_after ? RV_RATE_LIMITED : by_body(rules, a, RV_OVERLOADED);
     default:

@@ -78,8 +78,9 @@ describe("classify", function()
     local cases = {
       { 500, "provider: rate limit reached", "rate_limited" }, { 500, "quota exceeded", "denied" },
       { 500, "rate limit by quota", "denied" }, { 400, "bad key", "denied" }, { 422, "busy", "rate_limited" },
-      { 503, "quota", "denied" }, { 500, "out of memory", "backend_error" }, { 400, "no such image", "rejected" },
-      { 500, "", "backend_error" }, { 429, "quota", "rate_limited" }, { 404, "busy", "not_found" },
+      { 503, "quota", "denied" }, { 429, "quota", "denied" }, { 429, "busy", "rate_limited" }, { 429, "bye", "rate_limited" },
+      { 500, "out of memory", "backend_error" }, { 400, "no such image", "rejected" },
+      { 500, "", "backend_error" }, { 404, "busy", "not_found" },
       { 500, "xx\0 rate limit", "rate_limited" },
     }
     for _, case in ipairs(cases) do
