@@ -359,7 +359,7 @@ function Job:finish()
   report.pending = report.total - report.done
   report.reason = self.stopping or "done"
   report.message = self.message
-  report.switched = self.pipeline.switched
+  report.switched, report.records = self.pipeline.switched, self.pipeline.records
   report.active, report.open, report.resume_in = nil, nil, nil
   if self.record then
     local why

@@ -43,6 +43,7 @@ local messages = {
   total_duplicates = { "重复: %d", "Duplicates: %d" },
   total_folders = { "无法读取的目录: %d", "Unreadable folders: %d" },
   total_entries = { "列表中无法使用的路径: %d", "Unusable paths in the list: %d" },
+  total_records = { "索引中的记录: %d", "Records in the index: %d" },
   total_retries = { "重试: %d", "Retries: %d" },
   total_throttled = { "限流: %d", "Throttled: %d" },
   found_limit = { "探测到的并发数: %d", "Concurrency found: %d" },

@@ -211,6 +211,7 @@ function Reporter:finish(report, where)
   for _, name in ipairs { "pending", "filtered", "duplicates", "folders", "entries", "retries", "throttled" } do
     if report[name] > 0 then result("total_" .. name, report[name]) end
   end
+  if report.records then result("total_records", report.records) end
   if report.switched then result("switched") end
   if options.auto then result("found_limit", report.limit) end
   result("seconds", report.seconds)

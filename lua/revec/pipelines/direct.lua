@@ -340,7 +340,7 @@ function Pipeline:verify(group)
   end)
 end
 
--- ---- the end of a rebuild beside the old index ----
+-- ---- once every image has its end ----
 
 -- One line that says why the new collection should not be switched to; nil: it may be.
 function Pipeline:unfit(ask)
@@ -361,22 +361,29 @@ function Pipeline:unfit(ask)
   end
 end
 
---- Whether there is nothing left to do once every image has its end: where a new index was built, it is tried and
--- switched to first.
+--- Whether there is nothing left to do once every image has its end: a new index that was built is tried and switched to, and
+-- what was verified is counted.
 function Pipeline:concluded()
-  if not (self.options.recreate and self.options.swap) or self.job.stopping then return true end
+  local options, adapter = self.options, self.index.adapter
+  local swaps = options.recreate and options.swap
+  if self.job.stopping or not (swaps or options.verify) then return true end
   if not self.concluding then
     self.concluding = true
-    self:talk(self.index, "swap", {}, function(ask)
-      local why = self:unfit(ask)
-      if why then return nil, { kind = "rejected", message = why } end
-      return self.index.adapter:swap(ask)
-    end, function(switched, failure)
-      self.switched = switched
-      if not switched then self.job:stop("not_switched", failure.message) end
+    self:talk(self.index, "conclude", {}, function(ask)
+      if swaps then
+        local why = self:unfit(ask)
+        if why then return nil, { kind = "rejected", message = why } end
+        local switched, failure = adapter:swap(ask)
+        if not switched then return nil, failure end
+        self.switched = true
+      end
+      return { count = options.verify and adapter:count(ask) or nil }
+    end, function(found, failure)
+      self.over = true
+      if found then self.records = found.count else self.job:stop("not_switched", failure.message) end
     end)
   end
-  return self.switched or self.job.stopping ~= nil
+  return self.over or self.job.stopping ~= nil
 end
 
 -- ---- the job's side ----
