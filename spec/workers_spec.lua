@@ -108,6 +108,7 @@ describe("workers", function()
 
   it("refuse wrong arguments, naming them", function()
     assert.has_error(function() core.workers { beside = engine } end, "task: a module's task expected, got nil")
+    assert.has_error(function() core.workers { task = describe_image.task } end, "beside: engine expected, got nil")
     assert.has_error(function() core.workers { beside = engine, task = describe_image.task, threads = 65 } end,
       "threads: integer 0..64 expected, got 65")
     opened()

@@ -78,19 +78,30 @@ static int engine_close_checked(lua_State *L)
     return 1;
 }
 
-struct engine *rv_check_engine(lua_State *L)
+static struct engine *check_open(lua_State *L, struct engine *e)
 {
-    return rv_check_engine_at(L, 1);
-}
-
-struct engine *rv_check_engine_at(lua_State *L, int idx)
-{
-    struct engine *e = luaL_checkudata(L, idx, ENGINE);
     if (!e->io)
         luaL_error(L, "engine: closed");
     if (e->fork_generation != fork_generation)
         luaL_error(L, "engine: made before a fork: its threads run in the parent only; make one in this process");
     return e;
+}
+
+struct engine *rv_check_engine(lua_State *L)
+{
+    return check_open(L, luaL_checkudata(L, 1, ENGINE));
+}
+
+struct engine *rv_opt_beside(lua_State *L, int idx)
+{
+    lua_getfield(L, idx, "beside");
+    if (lua_isnil(L, -1))
+        return NULL;
+    struct engine *e = luaL_testudata(L, -1, ENGINE);
+    if (e)
+        return check_open(L, e);
+    luaL_error(L, "beside: engine expected, got %s", luaL_typename(L, -1));
+    return NULL;
 }
 
 /* ---- options ---- */
@@ -173,9 +184,9 @@ static int engine_new(lua_State *L)
     lua_setuservalue(L, -2);
     read_settings(L, 1, &e->settings);
     e->nice = e->settings.nice;
-    lua_getfield(L, 1, "beside");
-    e->beside = !lua_isnil(L, -1);
-    e->bell = e->beside ? rv_notify_share(rv_check_engine_at(L, lua_gettop(L))->bell) : rv_notify_new();
+    const struct engine *beside = rv_opt_beside(L, 1);
+    e->beside = beside;
+    e->bell = beside ? rv_notify_share(beside->bell) : rv_notify_new();
     lua_pop(L, 1);
     if (!e->bell) {
         lua_pushnil(L);

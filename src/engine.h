@@ -26,7 +26,9 @@ struct engine {
 
 /* The open engine that is the first argument; raises for anything else, and in a child of fork. */
 struct engine *rv_check_engine(lua_State *L);
-struct engine *rv_check_engine_at(lua_State *L, int idx);
+
+/* The open engine in field "beside" of the table at idx, which is left on the stack; NULL when nil. Raises as above. */
+struct engine *rv_opt_beside(lua_State *L, int idx);
 
 /* How often this process has come to be by a fork: what another generation made belongs to a parent. */
 unsigned rv_fork_generation(void);

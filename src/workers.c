@@ -59,8 +59,9 @@ static int workers_new(lua_State *L)
     const struct rv_task *task = lua_type(L, -1) == LUA_TLIGHTUSERDATA ? lua_touserdata(L, -1) : NULL;
     if (!task || task->magic != RV_TASK_MAGIC)
         return luaL_error(L, "task: a module's task expected, got %s", luaL_typename(L, -1));
-    lua_getfield(L, 1, "beside");
-    struct engine *beside = rv_check_engine_at(L, lua_gettop(L));
+    const struct engine *beside = rv_opt_beside(L, 1);
+    if (!beside)
+        return luaL_error(L, "beside: engine expected, got nil");
     struct workers *w = lua_newuserdata(L, sizeof *w);
     memset(w, 0, sizeof *w);
     w->fork_generation = rv_fork_generation();

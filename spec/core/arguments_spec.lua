@@ -43,6 +43,8 @@ describe("the arguments of an engine", function()
       { "headers", { "a\0b" }, "headers: array of strings expected" },
       { "headers", "X: y", "headers: array of strings expected" },
       { "probe_url", 5, "probe_url: string without NUL bytes expected, got number" },
+      { "beside", "x", "beside: engine expected, got string" },
+      { "beside", io.stdout, "beside: engine expected, got userdata" },
     }
     local wrong = {}
     for _, case in ipairs(cases) do
