@@ -268,6 +268,21 @@ describe("its doorbell", function()
     assert.has_error(function() engine:doorbell(path) end, "doorbell: the engine has one already")
   end)
 
+  it("is rung by an engine beside its own, too", function()
+    local engine = opened()
+    local second = engines.new(ok_server, { beside = engine })
+    local route = second:route { fields = { "path" } }
+    assert.is_true(engine:doorbell(path))
+    connect()
+    engine:poll()
+    second:submit(route, url("/"), "item")
+    repeat
+      assert.equal("\0", client:receive(1))
+      engine:poll()
+    until #second:poll() > 0
+    assert.has_error(function() second:doorbell(dir .. "/other") end, "doorbell: the engine has one already")
+  end)
+
   it("rings on, and raises no signal, when the one that connected is gone or reads nothing", function()
     local engine, route = opened()
     assert.is_true(engine:doorbell(path))
@@ -366,6 +381,22 @@ describe("a closed engine", function()
       assert.equal("item", engines.collect(second, 1)[1].item)
       assert.has_error(function() core.engine { probe_url = "http://localhost", beside = first } end, "engine: closed")
       second:close()
+    end)
+
+    it("may be closed in any order with it", function()
+      for _, order in ipairs { { 1, 2, 3 }, { 1, 3, 2 }, { 2, 1, 3 }, { 2, 3, 1 }, { 3, 1, 2 }, { 3, 2, 1 } } do
+        local all = { engines.new(ok_server) }
+        for i = 2, 3 do all[i] = engines.new(ok_server, { beside = all[i - 1] }) end
+        for i = 1, 3 do all[i]:submit(all[i]:route {}, url("/hang"), i) end
+        for i, closed in ipairs(order) do
+          all[closed]:close()
+          for later = i + 1, 3 do
+            all[order[later]]:wake()
+            assert.is_true(all[order[later]]:wait(0))
+          end
+        end
+        assert.same(before, census.take(before))
+      end
     end)
   end)
 end)

@@ -2,6 +2,7 @@
 
 require("spec.support.paths")
 local core = require("revec.core")
+local describe_image = require("revec.describe")
 local internals = require("revec.internals")
 local census = require("spec.support.census")
 local engines = require("spec.support.engines")
@@ -89,6 +90,40 @@ describe("a fork", function()
       collectgarbage()
     end))
     assert.equal("starting", parents:stats().state)
+  end)
+
+  it("leaves a child workers that refuse, and the parent ones that work", function()
+    if preloaded("libasan") or preloaded("libtsan") then
+      pending("a sanitizer's allocator may stay locked for ever in a forked process")
+    end
+    local engine = opened()
+    local workers = assert(core.workers { beside = engine, task = describe_image.task, threads = 2 })
+    local left = 200
+    for i = 1, left do
+      workers:submit("README.md", i)
+      if i % 20 == 0 then
+        assert.same({ "exit", 0 }, in_child(function()
+          for _, method in ipairs { "poll", "drain", "submit" } do
+            local why = raised(workers[method], workers, "README.md", 1)
+            assert(why:find("workers: made before a fork: their threads run in the parent only", 1, true), why)
+          end
+          local why = raised(core.workers, { beside = engine, task = describe_image.task })
+          assert(why:find("engine: made before a fork", 1, true), why)
+          assert(workers:close() == 0)
+          assert(raised(workers.poll, workers) == "workers: closed")
+          engine:close()
+        end))
+      end
+    end
+    while left > 0 do
+      assert.is_true(engine:wait(20))
+      engine:poll()
+      for _, event in ipairs(workers:poll()) do
+        assert.equal("bad_image", event.kind)
+        left = left - 1
+      end
+    end
+    workers:close()
   end)
 
   it("may come at any moment of the engine's and the walk's work", function()

@@ -1,11 +1,12 @@
--- What a run does with the core, small: every sort of answer, a pause, a walk, ids, strings. failing_spec.lua has each call
--- for memory in it fail in turn (spec/support/failing.c). Raises what the core raises; "wrong: …" when what it did was not
--- right: an answer lost or told twice, a success that is none, a file lost without a word.
+-- What a run does with the core, small: every sort of answer, a pause, a walk, workers, ids, strings. failing_spec.lua has
+-- each call for memory in it fail in turn (spec/support/failing.c). Raises what the core raises; "wrong: …" when what it did
+-- was not right: an answer lost or told twice, a success that is none, a file lost without a word.
 -- Arguments: the server's URL, a name of its own for this run, a folder to walk, how many images are in it.
 
-local core = core -- luacheck: ignore
+local core, task = core, task -- luacheck: ignore
 local url, run, root, images = ...
 local deadline = core.now() + 10
+local kept = {} -- to the end: a finalizer that Lua has no memory to call is lost, and with it the core's memory
 
 local function check(truth, ...)
   if not truth then error("wrong: " .. table.concat({ ... }, " "), 0) end
@@ -68,6 +69,7 @@ local function walk(engine)
   local ok, why = engine:walk { root = root, extensions = { "jpg", "png" } }
   if not ok then error("walk: " .. why, 0) end
   local seen, found, trouble = core.idset(), 0, nil
+  kept[#kept + 1] = seen
   while true do
     local path, what, _, reason = again(engine.next, engine)
     if path then
@@ -88,6 +90,37 @@ local function walk(engine)
   local total, known = engine:total()
   check(known and (trouble or total == found), "total", total, "of", found)
   if trouble then error("walk: " .. trouble, 0) end
+end
+
+-- Workers and a second engine, at one bell with the first.
+local function beside(engine)
+  local second, why = core.engine { probe_url = url .. "/health?" .. run, beside = engine }
+  if not second then error(why, 0) end
+  kept[#kept + 1] = second
+  local workers
+  workers, why = core.workers { beside = engine, task = task, threads = 2 }
+  if not workers then error(why, 0) end
+  kept[#kept + 1] = workers
+  local open, told = 5, {}
+  kept[#kept + 1] = told
+  for i = 1, open do workers:submit("file", i) end
+  while open > 0 do
+    engine:wait(0.2)
+    again(engine.poll, engine)
+    for _, event in ipairs(again(workers.poll, workers, 2)) do
+      check(not told[event.item], "work", event.item, "told twice")
+      told[event.item] = event
+      open = open - 1
+      if event.kind then
+        check(event.kind == "bad_answer" and event.message == "out of memory", event.kind, event.message)
+      else
+        check(event.vectors[1]:json() == "[1,2]")
+      end
+    end
+    check(core.now() < deadline, "works hang")
+  end
+  workers:close()
+  second:close()
 end
 
 local function strings()
@@ -111,6 +144,7 @@ if not engine then error(why, 0) end
 check(tostring(engine):find("open", 1, true))
 walk(engine)
 requests(engine)
+beside(engine)
 local stats = again(engine.stats, engine)
 if stats.state == "down" then error(stats.reason, 0) end
 engine:close()
