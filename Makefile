@@ -176,8 +176,8 @@ SANITIZE_SPECS := spec/core $(filter-out $(foreach s,support demo install openre
 sanitize_run = REVEC_BUILD=build-$(1) LD_PRELOAD=$$($(CC) -print-file-name=lib$(1).so) $(2) $(SANITIZE_LUA) /usr/bin/busted -p _spec $(SANITIZE_SPECS)
 .PHONY: sanitize
 sanitize: deps-test
-	@$(MAKE) --no-print-directory -s BUILD=build-asan CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' LDFLAGS='-fsanitize=address,undefined' all internals
-	@$(MAKE) --no-print-directory -s BUILD=build-tsan CFLAGS='-O1 -g -fsanitize=thread' LDFLAGS='-fsanitize=thread' all internals
+	@$(MAKE) --no-print-directory -s BUILD=build-asan CFLAGS='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer' LDFLAGS='-fsanitize=address,undefined' all internals build-asan/render
+	@$(MAKE) --no-print-directory -s BUILD=build-tsan CFLAGS='-O1 -g -fsanitize=thread' LDFLAGS='-fsanitize=thread' all internals build-tsan/render
 	$(call sanitize_run,asan,ASAN_OPTIONS=detect_leaks=1 REVEC_FAILING=1)
 	$(call sanitize_run,tsan)
 

@@ -14,11 +14,11 @@ describe("digest", function()
       ["python.org"] = "886313e1-3b8a-5372-9b90-0c9aee199e5d",
       ["www.example.com"] = "2ed6657d-e927-568b-95e1-2665a8aea6a2",
       [""] = "4ebd0208-8328-5d69-8c44-ec50939c0967",
+      ["\0\255caf\195\169\n'"] = "175fdadc-418d-5b23-80dd-bd2d2d5948b9",
     } do
       assert.equal(uuid, digest.uuid5(DNS, name))
       assert.equal(uuid, digest.uuid5(DNS:upper(), name))
     end
-    assert.are_not.equal(digest.uuid5(DNS, "a\0b"), digest.uuid5(DNS, "a\0c"))
   end)
 
   it("takes no other namespace than a UUID", function()
@@ -30,10 +30,10 @@ describe("digest", function()
   it("hashes files as sha256sum does", function()
     local dir = harness.tempdir()
     for name, bytes in pairs { empty = "", short = "abc", long = ("0123456789"):rep(20000) .. "\0\255" } do
-      harness.write(dir .. "/" .. name, bytes)
-      local sum = assert(io.popen("sha256sum < " .. process.quote(dir .. "/" .. name)))
-      assert.equal(sum:read("*l"):match("^%x+"), digest.sha256_file(dir .. "/" .. name))
-      sum:close()
+      local path = dir .. "/" .. name
+      harness.write(path, bytes)
+      harness.shell("sha256sum <" .. process.quote(path) .. " >" .. process.quote(path .. ".sum"))
+      assert.equal(process.read(path .. ".sum"):match("^%x+"), digest.sha256_file(path))
     end
   end)
 
