@@ -24,17 +24,18 @@ local MAX_THREADS = 64
 function M.open(adapter, options, most, beside)
   local adaptive = most == "auto"
   if adaptive then most = adapter.task and MAX_THREADS or MAX_CONCURRENT end
-  local self = setmetatable({ adapter = adapter, most = most, talks = 0 }, Service)
+  local self, why = setmetatable({ adapter = adapter, most = most, talks = 0 }, Service), nil
   if adapter.task then
-    self.channel = core.workers { task = adapter.task, threads = math.min(most, MAX_THREADS), nice = options.nice,
+    self.channel, why = core.workers { task = adapter.task, threads = math.min(most, MAX_THREADS), nice = options.nice,
                                   beside = beside }
   elseif adapter.routes then
-    local why
     self.channel, why = transport.engine(options, {
       probe_url = adapter.probe_url, headers = adapter.headers, beside = beside,
       adaptive = adaptive, max_concurrent = most,
     })
-    if not self.channel then return nil, why end
+  end
+  if why then return nil, why end
+  if adapter.routes then
     self.routes = {}
     for name, route in pairs(adapter.routes) do self.routes[name] = self.channel:route(route) end
   end
