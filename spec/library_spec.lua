@@ -1,5 +1,6 @@
 -- The library as a script uses it: revec.rebuild, revec.start, hooks; in this process, against a real server.
 require "spec.support.paths"
+local census = require "spec.support.census"
 local harness = require "spec.support.harness"
 local revec = require "revec"
 local server = require "spec.support.server"
@@ -22,11 +23,6 @@ local function options(changes)
   return all
 end
 
-local function left_over()
-  local threads, descriptors = harness.list("/proc/self/task"), harness.list("/proc/self/fd")
-  return { #threads, #descriptors }
-end
-
 describe("the library", function()
   local before
   -- The first server of a process opens what stays open (libuv's /dev/null).
@@ -34,12 +30,12 @@ describe("the library", function()
   before_each(function()
     storage = harness.tree { "2024/a.jpg", "2024/b.png", "2025/c.gif", "2025/d.webp" }
     record_dir = harness.tempdir()
-    before = left_over()
+    before = census.take()
   end)
   after_each(function()
     if s then s:stop() end
     s = nil
-    assert.same(before, left_over())
+    assert.same(before, census.take(before))
     harness.cleanup()
   end)
 

@@ -14,9 +14,12 @@ end
 function census.threads() return count("/proc/self/task") end
 function census.descriptors() return count("/proc/self/fd") end
 
--- { threads, descriptors }. A joined thread may stand in /proc for another moment: `expected` waits for that.
+-- { threads, descriptors }. What earlier specs have dropped is collected first. A joined thread may stand in /proc for another
+-- moment: `expected` waits for that.
 function census.take(expected)
   local now
+  collectgarbage()
+  collectgarbage()
   for _ = 1, 200 do
     now = { threads = census.threads(), descriptors = census.descriptors() }
     if not expected or (now.threads == expected.threads and now.descriptors == expected.descriptors) then break end
