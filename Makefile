@@ -114,7 +114,7 @@ $(BUILD)/picture: spec/support/picture.c Makefile
 
 BUILD_DEPS := gcc pkg-config libcurl4-openssl-dev lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev lua-cjson lua-argparse $(foreach m,$(MODULES),$($(m)_PACKAGES))
 DEMO_DEPS := $(BUILD_DEPS) nginx libnginx-mod-http-lua curl procps
-TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua-cqueues lua-dbi-sqlite3 lua5.1 liblua5.1-0-dev luarocks bsdutils openssl iproute2 nftables
+TEST_DEPS := $(DEMO_DEPS) lua-busted lua-socket lua-sec lua-luv lua-cqueues lua-dbi-sqlite3 lua-dbi-postgresql lua5.1 liblua5.1-0-dev luarocks bsdutils openssl iproute2 nftables
 LINT_DEPS := clang cppcheck lua-check
 
 # $(call install,packages): those of them that are not installed.
@@ -129,12 +129,23 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
+# Servers that the specs of indexes ask (npm packages): installed once, and again when their versions change.
+SERVICES := $(BUILD)/services/installed
+SERVICE_FILES := $(addprefix spec/services/,package.json package-lock.json .npmrc)
+$(SERVICES): $(SERVICE_FILES)
+	$(if $(shell command -v npm),,$(call install,nodejs npm))
+	@echo "installing what the specs of indexes ask (npm)"
+	@mkdir -p $(@D)
+	@cp $(SERVICE_FILES) $(@D)
+	@cd $(@D) && npm ci --loglevel=error >/dev/null
+	@touch $@
+
 .PHONY: deps deps-demo deps-test
 deps: deps-test
 	$(call install,$(LINT_DEPS))
 deps-demo:
 	$(call install,$(DEMO_DEPS))
-deps-test:
+deps-test: $(SERVICES)
 	$(call install,$(TEST_DEPS))
 
 # ---- to see it work ----
