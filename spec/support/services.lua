@@ -13,7 +13,8 @@ local START_SECONDS = 120
 local POLL_SECONDS = 0.02
 
 -- Node.js 18 has none.
-local CUSTOM_EVENT = [[data:text/javascript,globalThis.CustomEvent ??= class extends Event { constructor(type, init) { super(type, init); this.detail = init.detail; } };]]
+local CUSTOM_EVENT = [[data:text/javascript,globalThis.CustomEvent ??= class extends Event {
+  constructor(type, init) { super(type, init); this.detail = init.detail; } };]]
 
 local services = {}
 
