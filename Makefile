@@ -129,24 +129,26 @@ if [ -n "$$missing" ]; then \
 fi
 endef
 
-# Servers that the specs of indexes ask (npm packages): installed once, and again when their versions change.
+# Databases that the specs of indexes ask where they are there (npm packages, half a gigabyte): installed once, and again when
+# their versions change.
 SERVICES := $(BUILD)/services/installed
 SERVICE_FILES := $(addprefix spec/services/,package.json package-lock.json .npmrc)
 $(SERVICES): $(SERVICE_FILES)
 	$(if $(shell command -v npm),,$(call install,nodejs npm))
-	@echo "installing what the specs of indexes ask (npm)"
+	@echo "installing what the specs of indexes ask (npm; takes minutes)"
 	@mkdir -p $(@D)
 	@cp $(SERVICE_FILES) $(@D)
 	@cd $(@D) && npm ci --loglevel=error >/dev/null
 	@touch $@
 
-.PHONY: deps deps-demo deps-test
-deps: deps-test
+.PHONY: deps deps-demo deps-test deps-services
+deps: deps-test deps-services
 	$(call install,$(LINT_DEPS))
 deps-demo:
 	$(call install,$(DEMO_DEPS))
-deps-test: $(SERVICES)
+deps-test:
 	$(call install,$(TEST_DEPS))
+deps-services: $(SERVICES)
 
 # ---- to see it work ----
 
@@ -198,6 +200,12 @@ soak: deps-test
 	@$(MAKE) --no-print-directory -s all internals
 	@SOAK_MINUTES=$(SOAK_MINUTES) REVEC_REQUESTS=100000 REVEC_KILLS=200 REVEC_FILES=1000000 REVEC_NAMES=1 \
 		REVEC_CYCLES=1000 REVEC_RELOADS=50 spec/run spec/long
+
+# The specs of indexes with the databases that can be had here: a real Chroma, a real PostgreSQL with pgvector, Prism for Qdrant.
+.PHONY: test-services
+test-services: deps-test deps-services
+	@$(MAKE) --no-print-directory -s all internals $(BUILD)/render
+	@for lua in lua5.4 luajit; do REVEC_LUA=$$lua spec/run spec/indexes || exit 1; done
 
 # What `make test` leaves out: the other Luas, and the whole suite with the JIT off.
 .PHONY: compat
@@ -256,6 +264,7 @@ help:
 	@echo "make demo       installs what is missing, then shows a whole run on real images"
 	@echo "make test       installs what is missing, then runs every spec"
 	@echo "make compat     the core's specs under Lua 5.1 to 5.3, all specs with the JIT off"
+	@echo "make test-services  the specs of indexes with real databases, from npm: half a gigabyte"
 	@echo "make lint       compilers' warnings, cppcheck, luacheck"
 	@echo "make fuzz       what is read from outside, under libFuzzer, FUZZ_SECONDS=600 each"
 	@echo "make sanitize   revec's specs under ASan, UBSan, LSan and TSan; SANITIZE_LUA=luajit"

@@ -3,7 +3,6 @@
 local paths = require("spec.support.paths")
 local core = require("revec.core")
 local http = require("socket.http")
-local lfs = require("lfs")
 local ltn12 = require("ltn12")
 local socket = require("socket")
 local asking = require("spec.support.asking")
@@ -12,6 +11,7 @@ local harness = require("spec.support.harness")
 local process = require("spec.support.process")
 local qdrant = require("revec.indexes.qdrant")
 local server = require("spec.support.server")
+local services = require("spec.support.services")
 
 local INFO = { model = "m", dimension = 2, distance = "cosine" }
 
@@ -78,8 +78,8 @@ describe("Qdrant", function()
 
   -- Prism stands between the adapter and the contract server and refuses what Qdrant's OpenAPI file does not have, on either side.
   describe("through Prism", function()
-    local prism = paths.root .. "build/services/node_modules/.bin/prism"
-    if not lfs.attributes(prism) then return pending("says what Qdrant's OpenAPI file has: run make deps-services first") end
+    local prism, missing = services.find("prism")
+    if not prism then return it("says what Qdrant's OpenAPI file has", function() pending(missing) end) end
 
     local START_SECONDS = 20
     local url, child, dir

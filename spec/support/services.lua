@@ -1,5 +1,5 @@
--- Vector databases for the specs of indexes: real ones, from npm (spec/services, installed by `make deps-test`), each started
--- once for a spec file.
+-- Programs for the specs of indexes, from npm (spec/services): real vector databases, each started once for a spec file. They are
+-- half a gigabyte: `make test-services` installs them, and whoever has not got them has those specs pending.
 
 local http = require("socket.http")
 local socket = require("socket")
@@ -18,6 +18,13 @@ local CUSTOM_EVENT = [[data:text/javascript,globalThis.CustomEvent ??= class ext
 
 local services = {}
 
+-- The path of one of them; or nil and what to do.
+function services.find(name)
+  local bin = paths.root .. "build/services/node_modules/.bin/" .. name
+  if lfs.attributes(bin) then return bin end
+  return nil, "needs " .. name .. " from npm: make test-services"
+end
+
 local Service = {}
 Service.__index = Service
 
@@ -31,8 +38,7 @@ end
 
 -- Starts a program of spec/services and waits until ready(service) is something; that is its port.
 local function start(name, arguments, ready)
-  local bin = paths.build .. "/services/node_modules/.bin/" .. name
-  assert(lfs.attributes(bin), bin .. " is missing: run make deps-test")
+  local bin = assert(services.find(name))
   local service = setmetatable({ folder = process.tempdir() }, Service)
   -- It ends when this process does, however it ends.
   local command = { "setpriv", "--pdeathsig", "KILL", "node", "--import", CUSTOM_EVENT, bin }
