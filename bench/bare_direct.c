@@ -4,6 +4,7 @@
  *
  *   bare_direct URL CONCURRENT BATCH FILES     URL: nginx of direct.conf.in; FILES: a file with one path a line
  */
+#define _GNU_SOURCE
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,7 +17,10 @@ static struct rv_vector *vector_at(lua_State *L, int idx)
 
 static struct rv_vector *check_vector(lua_State *L)
 {
-    return *(struct rv_vector **)luaL_checkudata(L, 1, VECTOR);
+    struct rv_vector *v = *(struct rv_vector **)luaL_checkudata(L, 1, VECTOR);
+    if (!v)
+        luaL_error(L, "vector: released");
+    return v;
 }
 
 /* An empty one, to be filled once it can be collected. */
@@ -89,17 +92,24 @@ static int vector_gc(lua_State *L)
     return 0;
 }
 
+/* The collector sees a pointer where there are 50 KB: it is in no hurry. */
+static int vector_release(lua_State *L)
+{
+    luaL_checkudata(L, 1, VECTOR);
+    return vector_gc(L);
+}
+
 static int vector_dimension(lua_State *L)
 {
     struct rv_vector *v = check_vector(L);
-    lua_pushinteger(L, v ? v->dimension : 0);
+    lua_pushinteger(L, v->dimension);
     return 1;
 }
 
 static int vector_json(lua_State *L)
 {
     struct rv_vector *v = check_vector(L);
-    lua_pushlstring(L, v ? v->json : "", v ? v->len : 0);
+    lua_pushlstring(L, v->json, v->len);
     return 1;
 }
 
@@ -162,7 +172,7 @@ bool rv_copy_body(lua_State *L, int idx, struct rv_body *body)
 
 void rv_open_content(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"dimension", vector_dimension}, {"json", vector_json}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"dimension", vector_dimension}, {"json", vector_json}, {"release", vector_release}, {NULL, NULL}};
     luaL_newmetatable(L, VECTOR);
     luaL_newlibtable(L, methods);
     luaL_setfuncs(L, methods, 0);

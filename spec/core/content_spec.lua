@@ -140,6 +140,18 @@ describe("a body", function()
     assert.same({ "POST 3", "GET 0", "PUT 3", "GET 0", "POST 3" }, methods)
   end)
 
+  it("keeps a vector that is released once it is submitted", function()
+    local engine = engines.new(s)
+    local route = engine:route { method = "POST", fields = { "length" } }
+    local vector = core.vector("[1,2,3]")
+    engine:submit(route, s.url .. "/length", "item", false, nil, nil, { vector })
+    vector:release()
+    vector:release()
+    assert.equal("7", engines.collect(engine, 1)[1].fields.length)
+    for _, use in ipairs { "json", "dimension" } do assert.has_error(function() vector[use](vector) end, "vector: released") end
+    assert.has_error(function() engine:submit(route, s.url, "item", false, nil, nil, { vector }) end)
+  end)
+
   it("is refused when it is none", function()
     local engine = engines.new(s)
     local route = engine:route { method = "POST" }

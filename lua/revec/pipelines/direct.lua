@@ -308,7 +308,9 @@ end
 function Pipeline:put_done(image, record)
   self.stored = self.stored + 1
   -- The first, the second, the fourth, the eighth …
-  if self.options.swap and self.stored == 2 ^ #self.samples then self.samples[#self.samples + 1] = record end
+  local sampled = self.options.swap and self.stored == 2 ^ #self.samples
+  if sampled then self.samples[#self.samples + 1] = record end
+  if not sampled and not self.options.on_success then image.vector:release() end
   if self.options.verify then
     image.stage = "verify"
     self:submit(image)
