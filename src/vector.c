@@ -26,10 +26,12 @@ static char skip_space(struct place *p)
 
 static bool take(struct place *p, char c)
 {
-    if (skip_space(p) != c)
-        return false;
-    p->at++;
-    return true;
+    /* Between a vector's numbers there is rarely a space. */
+    if ((p->at < p->end && *p->at == c) || skip_space(p) == c) {
+        p->at++;
+        return true;
+    }
+    return false;
 }
 
 /* Behind the opening quote: to behind the closing one. */
@@ -203,7 +205,8 @@ static const char *check_vector(struct place *p, int *dimension)
         return "the vector is empty";
     do {
         bool zero;
-        skip_space(p);
+        if (p->at < p->end && *p->at <= ' ')
+            skip_space(p);
         const char *why = check_number(p, &zero);
         if (why)
             return why;
