@@ -132,13 +132,16 @@ endef
 # Databases that the specs of indexes ask where they are there (npm packages, half a gigabyte): installed once, and again when
 # their versions change.
 SERVICES := $(BUILD)/services/installed
-SERVICE_FILES := $(addprefix spec/services/,package.json package-lock.json .npmrc)
+SERVICE_FILES := $(addprefix spec/services/,package.json package-lock.json .npmrc events.mjs)
 $(SERVICES): $(SERVICE_FILES)
 	$(if $(shell command -v npm),,$(call install,nodejs npm))
 	@echo "installing what the specs of indexes ask (npm; takes minutes)"
 	@mkdir -p $(@D)
 	@cp $(SERVICE_FILES) $(@D)
 	@cd $(@D) && npm ci --loglevel=error >/dev/null
+	@# An empty database, as its making takes longer than the specs.
+	@cd $(@D) && rm -rf postgresql && node --input-type=module -e \
+		'import { PGlite } from "@electric-sql/pglite"; await (await PGlite.create("postgresql")).close(); process.exit()'
 	@touch $@
 
 .PHONY: deps deps-demo deps-test deps-services

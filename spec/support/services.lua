@@ -8,20 +8,16 @@ local paths = require("spec.support.paths")
 local process = require("spec.support.process")
 local harness = require("spec.support.harness")
 
--- PostgreSQL makes its database first, which takes seconds of a processor that other specs use as well.
-local START_SECONDS = 120
+local START_SECONDS = 60
 local POLL_SECONDS = 0.02
 
--- Node.js 18 has none.
-local CUSTOM_EVENT = [[data:text/javascript,globalThis.CustomEvent ??= class extends Event {
-  constructor(type, init) { super(type, init); this.detail = init.detail; } };]]
+local installed = paths.root .. "build/services/"
 
 local services = {}
 
 -- The path of one of them; or nil and what to do.
 function services.find(name)
-  local bin = paths.root .. "build/services/node_modules/.bin/" .. name
-  if lfs.attributes(bin) then return bin end
+  if lfs.attributes(installed .. "installed") then return installed .. "node_modules/.bin/" .. name end
   return nil, "needs " .. name .. " from npm: make test-services"
 end
 
@@ -36,12 +32,15 @@ function Service:stop()
   self.folder = nil
 end
 
--- Starts a program of spec/services and waits until ready(service) is something; that is its port.
-local function start(name, arguments, ready)
+-- Starts a program of spec/services, with a copy of a folder from there, and waits until ready(service) is something; that is its port.
+local function start(name, arguments, ready, folder)
   local bin = assert(services.find(name))
   local service = setmetatable({ folder = process.tempdir() }, Service)
+  if folder then
+    harness.shell("cp -R " .. process.quote(installed .. folder) .. " " .. process.quote(service.folder))
+  end
   -- It ends when this process does, however it ends.
-  local command = { "setpriv", "--pdeathsig", "KILL", "node", "--import", CUSTOM_EVENT, bin }
+  local command = { "setpriv", "--pdeathsig", "KILL", "node", "--import", installed .. "events.mjs", bin }
   for _, word in ipairs(arguments) do command[#command + 1] = word end
   local log = service.folder .. "/log"
   service.child = process.spawn { command = command, cwd = service.folder, stdout = log, stderr = log }
@@ -70,12 +69,12 @@ function services.chroma()
   return service
 end
 
--- PostgreSQL with pgvector, kept in memory. All connections share one session: prepared statements and settings are
--- seen by all, and what one begins the others wait for.
+-- PostgreSQL with pgvector. All connections share one session: prepared statements and settings are seen by all, and what one
+-- begins the others wait for.
 function services.postgresql()
-  local service = start("pglite-server", { "-p", "0", "-m", "100", "-e", "@electric-sql/pglite-pgvector:vector" }, function(service)
-    return tonumber(service.log():match('listening on.*"port":(%d+)'))
-  end)
+  local service = start("pglite-server",
+    { "-p", "0", "-m", "100", "-d", "postgresql", "-e", "@electric-sql/pglite-pgvector:vector" },
+    function(service) return tonumber(service.log():match('listening on.*"port":(%d+)')) end, "postgresql")
   service.url = "postgresql://postgres:secret@127.0.0.1:" .. service.port .. "/postgres?sslmode=disable"
   return service
 end
