@@ -260,6 +260,16 @@ describe("a direct rebuild", function()
   describe("that cannot work", function()
     before_each(function() storage = harness.tree { "a.jpg" } end)
 
+    it("ends with all that is not stored pending when the file can no longer be written", function()
+      for i = 1, 20 do harness.write(("%s/%d.jpg"):format(storage, i), "x") end
+      local report = assert(revec.rebuild(options { embedder = by_name, batch_size = 5, on_success = function()
+        harness.write(dir .. "/index.sqlite", ("no longer what it was "):rep(4000))
+      end }))
+      assert.equal("index", report.reason)
+      assert.matches("index.sqlite: ", report.message)
+      assert.same({ 5, 0, 16 }, { report.succeeded, report.failed, report.pending })
+    end)
+
     local function refused(...)
       local run = command(...)
       return run.code, run.stderr

@@ -62,7 +62,7 @@ describe("an index file", function()
     assert.same({ a = true }, reader:find(nil, { "a" }))
     local bad, failure = reader:put(nil, { record("b") })
     assert.is_nil(bad)
-    assert.equal("backend_error", failure.kind)
+    assert.equal("unreachable", failure.kind)
     assert.matches("index%.sqlite: read%-only: ", failure.message)
     assert.equal(1, index:count())
   end)
@@ -84,7 +84,7 @@ describe("an index file", function()
     local words = table.concat(harness.lua_words(), " ")
     local run = harness.run { cwd = paths.root,
       command = { "/bin/sh", "-c", "trap '' XFSZ; ulimit -f 200; exec " .. words .. ' "$0" "$1"', script, path } }
-    assert.matches("^nil\tbackend_error\t[^\n]*index%.sqlite: disk I/O error: File too large\n$", run.output)
+    assert.matches("^nil\tunreachable\t[^\n]*index%.sqlite: disk I/O error: File too large\n$", run.output)
     assert.equal(1, index:count())
   end)
 

@@ -30,9 +30,9 @@ local function new(settings)
   return self
 end
 
--- A full or read-only disk is no record's fault.
+-- A full disk, a lock or damage is no record's fault, and the next call will fare no better.
 local function failure(line, kind)
-  return { kind = kind or "backend_error", message = core.clean(line), attempts = 1 }
+  return { kind = kind or "unreachable", message = core.clean(line), attempts = 1 }
 end
 
 -- The open store of the collection; nil when there is no file and it is not to be made; nil and a line when it cannot be opened.

@@ -215,7 +215,9 @@ end
 
 -- A group has failed as a whole.
 function Pipeline:split(stage, group, failure)
-  if failure.kind == "pending" then return self.job:give_back(#group) end
+  -- Engines wait for a service that is out of reach; an index that is none has nothing to wait for.
+  if failure.kind == "unreachable" then self:refuse(failure) end
+  if failure.kind == "pending" or failure.kind == "unreachable" then return self.job:give_back(#group) end
   local alone = #group == 1 or failure.kind == "denied"
   for _, image in ipairs(group) do
     if self.job.aborted then return end
@@ -296,7 +298,8 @@ function Pipeline:put(group)
   self:talk(self.index, "put", group, function(ask)
     return self.index.adapter:put(ask, records)
   end, function(bad, failure)
-    if bad or #group == 1 or failure.kind == "pending" or failure.kind == "denied" then self.held = self.held - #group end
+    local again = not bad and #group > 1 and not ({ pending = true, denied = true, unreachable = true })[failure.kind]
+    if not again then self.held = self.held - #group end
     if not bad then return self:split("put", group, failure) end
     for i, image in ipairs(group) do
       if self.job.aborted then return end
