@@ -175,7 +175,8 @@ local function roll_back(settings, given, say)
   if why then return complain(by_flag(why)) end
   local where
   where, why = revec.rollback(without_own(given))
-  if not where then return complain(by_flag(why), OUT_OF_REACH) end
+  -- An index that cannot switch is wrong use, one that does not answer is not.
+  if not where then return complain(by_flag(why), not why:find("^rollback:") and OUT_OF_REACH or WRONG_USE) end
   io.stderr:write("revec: ", say("rolled_back", where), "\n")
   return 0
 end
