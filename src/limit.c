@@ -9,6 +9,7 @@ enum {
     MAX_STALLS = 3,     /* rounds without a gain end the start */
     MIN_ANSWERS = 60,   /* in a window: fewer tell chance from gain badly, unless the gain is to be large */
     MAX_KEPT = 16,      /* windows between two tries, at most */
+    REST = 4,           /* requests that a rest after a refusal costs: the lower the rate, the more a refusal weighs */
 };
 static const double STALL = 1.25;   /* a round that brings less than this is without a gain */
 static const double GAIN = 0.3;     /* what a higher limit has to bring, as a part of its rise */
@@ -18,7 +19,7 @@ static const double CUT = 0.08;     /* how far below the ceiling a cut takes the
 static const double MIN_FLAT_S = 3; /* from a cut back to the ceiling */
 static const double BORNE_S = 2;     /* longer than what is known of the second before distorts */
 static const double SLACK_S = 0.005; /* timers are late: so much may be made up for */
-static const double FIRST_REST_S = 0.1, REST_S = 0.05, MAX_REST_S = 0.4; /* no request so long after a refusal */
+static const double REST_S = 0.05, MAX_REST_S = 0.8; /* no request so long after a refusal, at least and at most */
 
 static void start(struct rv_limit *l)
 {
@@ -77,6 +78,7 @@ static void cut(struct rv_limit *l, double refused, double least, double wait, d
     l->least = least * refused;
     lower(l, now);
     l->flat = fmax(MIN_FLAT_S, fmax(DEBT / l->ceiling, 30 * wait));
+    l->rest = fmin(MAX_REST_S / 2, fmax(REST_S, REST / l->ceiling));
     l->grows_since = INFINITY;
     l->cut_at = now;
 }
@@ -107,6 +109,12 @@ static void keep_anew(struct rv_limit *l, int limit)
     l->fruitless = 2;
 }
 
+/* How much the limit grows by an accepted request: by a round it trebles while that pays, then doubles. */
+static int rise(const struct rv_limit *l)
+{
+    return l->phase == RV_LIMIT_START && !l->fruitless ? 2 : 1;
+}
+
 static void judge_round(struct rv_limit *l, double goodput)
 {
     if (goodput >= STALL * l->goodput) {
@@ -117,7 +125,7 @@ static void judge_round(struct rv_limit *l, double goodput)
         keep_anew(l, l->kept);
         return;
     }
-    l->target = l->limit < l->max / 2 ? 2 * l->limit : l->max;
+    l->target = (int)fmin(l->max, (1 + rise(l)) * l->limit);
 }
 
 static void judge_try(struct rv_limit *l, double goodput)
@@ -151,8 +159,11 @@ static void begin_try(struct rv_limit *l, bool may_lower, double now)
 /* Every answer that is no refusal; latency 0 for one that failed. */
 static void observe(struct rv_limit *l, bool accepted, double latency, double now)
 {
-    if (l->limit < l->target && accepted && ++l->limit == l->target && l->phase == RV_LIMIT_TRY)
-        l->settling = l->in_flight + 1;
+    if (l->limit < l->target && accepted) {
+        l->limit = (int)fmin(l->target, l->limit + rise(l));
+        if (l->limit == l->target && l->phase == RV_LIMIT_TRY)
+            l->settling = l->in_flight + 1;
+    }
     if (l->phase == RV_LIMIT_TRY && l->limit < l->target)
         return;
     if (l->settling) {
@@ -195,10 +206,9 @@ static bool refused_at_rate(struct rv_limit *l, double wait, double now)
     if (!(l->grows_since > now)) {
         /* What was borne for a while cannot be wrong by much. */
         cut(l, rate(l, now), now - l->grows_since > BORNE_S ? 1 - CUT : 0.5, wait, now);
-        l->rest = REST_S;
     } else { /* nothing was accepted since the cut */
         l->rest *= 2;
-        if (l->rest <= MAX_REST_S) /* the longer it is, the less there is of an earlier second in what is known */
+        if (l->rest <= MAX_REST_S / 2) /* the longer it is, the less there is of an earlier second in what is known */
             lower(l, now);
     }
     l->next_at = now + l->rest;
@@ -215,7 +225,7 @@ static bool refused_at_once(struct rv_limit *l, int level, double wait, double n
             return true;
         }
         cut(l, recently(l, now), 0.5, wait, now);
-        l->rest = FIRST_REST_S;
+        l->rest *= 2; /* the second refusal already */
         l->next_at = now + l->rest;
         return false;
     }

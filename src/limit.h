@@ -4,9 +4,9 @@
  *
  * Two governors, one at a time, for a refusal may mean too many at once or too many per second:
  *
- * Concurrency: a goodput prober. It starts as BBR does: the limit doubles per round of answers until three rounds bring
- * no 25 % more goodput (Cardwell et al., BBR: Congestion-Based Congestion Control, ACM Queue 2016). Then it is kept, and
- * now and then tried a quarter higher (more while that pays) or a fifth lower, where answers are slow or fail; what the
+ * Concurrency: a goodput prober. It starts as BBR does (Cardwell et al., BBR: Congestion-Based Congestion Control, ACM Queue
+ * 2016): the limit trebles per round of answers (BBR: 2.89) while each brings 25 % more goodput, then doubles until three
+ * rounds bring no more. Then it is kept, and now and then tried a quarter higher (more while that pays) or a fifth lower, where answers are slow or fail; what the
  * goodput of the next window does not justify is undone. Unlike limiters by latency (Netflix's, Envoy's, Vector's) it
  * does not take a server that batches for one that is overloaded, and unlike those that cut on errors it is not ruined
  * by errors that have nothing to do with load: an error is an answer without goodput, nothing else. A refusal is the
