@@ -93,6 +93,7 @@ describe("a direct rebuild", function()
       harness.shell("cp \"$(find " .. process.quote(storage) .. " -name '*.jpg' | sort | head -n 1)\" " .. process.quote(storage .. "/really-jpeg.png"))
       local run = command("--verify")
       assert.equal(1, run.code, run.output)
+      assert.matches("ERROR %- Image cannot be used: broken %- not a JPEG, PNG, GIF, WebP or BMP image\n", run.stderr)
       local kinds = {}
       for _, failure in ipairs(harness.records(dir)[1]) do kinds[failure.filename] = failure.kind end
       assert.same({ ["broken.jpg"] = "bad_image", ["empty.png"] = "bad_image", ["huge.bmp"] = "too_large" }, kinds)

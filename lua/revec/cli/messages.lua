@@ -18,6 +18,7 @@ local messages = {
   api_failed = { "API 调用失败: %s - %s", "API call failed: %s - %s" },
   call_failed = { "API 调用失败: %s", "API call failed: %s" },
   timeout = { "请求超时: %s", "Request timed out: %s" },
+  image_failed = { "图像无法使用: %s - %s", "Image cannot be used: %s - %s" },
   not_found = { "图像不存在: %s", "Image does not exist: %s" },
   not_indexed = { "后端已答复成功，但查不到索引: %s", "The backend answered success, but the image is not indexed: %s" },
   fallback_list = { "无法列出索引，改为分批查询: %s", "The index cannot be listed, asking in groups: %s" },

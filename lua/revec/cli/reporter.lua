@@ -84,6 +84,9 @@ function events:request(image, event)
   self:line("DEBUG", "request", self.say("request", image.stage, image.id, event.kind or event.status))
 end
 
+-- Nobody was asked about the image: its file is no use.
+local own_fault = { bad_image = true, unreadable_file = true, too_large = true }
+
 -- Why an attempt failed, as the guide's lines have it.
 function Reporter:cause(image, failure)
   if failure.kind == "timeout" then
@@ -92,6 +95,8 @@ function Reporter:cause(image, failure)
     self:line("ERROR", "not_indexed", self.say("not_indexed", image.id))
   elseif failure.kind == "not_found" then
     self:line("WARNING", "not_found", self.say("not_found", image.id))
+  elseif own_fault[failure.kind] and not failure.status then
+    self:line("ERROR", "image", self.say("image_failed", image.id, failure.message))
   elseif failure.status then
     self:line("ERROR", "api", self.say("api_failed", string.format("%d", failure.status), failure.message))
   else
