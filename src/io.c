@@ -312,15 +312,17 @@ static bool exchange(struct rv_io *io, double now)
     memcpy(io->published.reason, io->host.reason, sizeof io->host.reason);
     measure_rate(io, now);
     bool starving = io->published.ready < (io->published.limit + 1) / 2;
-    if (news || (io->out.count && !io->rung && (starving || io->out.count >= RING_AT || now - io->first_event >= RING_AFTER_S))) {
+    bool ring = news || (io->out.count && !io->rung && (starving || io->out.count >= RING_AT || now - io->first_event >= RING_AFTER_S));
+    if (ring)
         io->rung = true;
-        rv_notify_ring(io->notify);
-    }
     io->untold = io->out.count;
     io->events_wait = io->untold && !io->rung;
     io->sleeping = true;
     pthread_mutex_unlock(&io->lock);
 
+    /* Not under the lock: the owner, once woken, may take the processor from us, and then waits for the lock. */
+    if (ring)
+        rv_notify_ring(io->notify);
     while (in.count)
         make_ready(io, rv_list_pop(&in));
     if ((draining || io->host.state == RV_IO_DOWN) && !io->drained)
