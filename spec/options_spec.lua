@@ -64,6 +64,14 @@ describe("options.resolve", function()
     end)
   end
 
+  it("knows each option once", function()
+    local seen = {}
+    for _, option in ipairs(options.list) do
+      assert.is_nil(seen[option.name], option.name)
+      seen[option.name] = true
+    end
+  end)
+
   it("refuses a number that is none", function()
     assert.matches("^timeout: number 0.001..86400 expected, got %-?nan$", refusal { timeout = 0 / 0 })
   end)

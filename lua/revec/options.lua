@@ -55,8 +55,10 @@ local list = {
   { name = "shard", type = "shard", metavar = "K/N", group = "images",
     en = "only the images of shard K of N, by their ids; auto: as SLURM or Kubernetes says",
     zh = "只处理 N 份中的第 K 份（按 id 划分）；auto 取自 SLURM 或 Kubernetes" },
-  { name = "id", type = "choice", choices = { "stem" }, default = "stem", group = "images",
-    en = "how an image's id is made: stem is the file name without extension", zh = "图像 id 的取法：stem 为去掉扩展名的文件名" },
+  { name = "id", type = "choice", choices = { "stem", "path", "sha256" }, default = "stem", group = "images",
+    en = "how an image's id is made: its name without extension, its path in the storage, or a hash of its bytes; "
+      .. "the last two with --direct only",
+    zh = "图像 id：文件名（不含扩展名）、存储内路径，或内容哈希；后两种仅用于 --direct" },
   { name = "tags", type = "string", metavar = "A,B", group = "images",
     en = "tags sent along with every image", zh = "随每张图像发送的标签" },
   { name = "check", type = "choice", choices = { "auto", "each", "batch", "list" }, default = "auto", group = "images",
@@ -72,11 +74,6 @@ local list = {
     en = "stop once so many failed, or such a share of at least a hundred", zh = "失败达到该数量（或至少一百张中的该比例）后停止" },
   { name = "dry_run", type = "boolean", group = "images",
     en = "walk, filter and count; make no request", zh = "试运行：只扫描、过滤和计数，不发请求" },
-
-  { name = "id", type = "choice", choices = { "stem", "path", "sha256" }, default = "stem", group = "images",
-    en = "how an image's id is made: its name without extension, its path in the storage, or a hash of its bytes; "
-      .. "the last two with --direct only",
-    zh = "图像 id：文件名（不含扩展名）、存储内路径，或内容哈希；后两种仅用于 --direct" },
 
   -- Without a backend in between.
   { name = "direct", type = "boolean", group = "direct",
