@@ -296,6 +296,29 @@ describe("a direct rebuild", function()
       assert.matches("%-%-recreate: only with direct", without.stderr)
     end)
 
+    it("says what of the settings has a wrong type, in one line", function()
+      local function why(changes)
+        local job, message = revec.start(options(changes))
+        assert.is_nil(job)
+        assert.is_nil(message:find("\n"))
+        return message
+      end
+      for _, case in ipairs {
+        { { embedder = {} }, "^embedder: .*no such embedder" },
+        { { embedder = { kind = "jina", url = 5 } }, "^embedder: url: a text expected" },
+        { { embedder = { kind = "jina", token_env = {} } }, "^embedder: token_env: a text expected" },
+        { { embedder = { kind = "jina", token_env = false, headers = { 5 } } }, "^embedder: headers: strings" },
+        { { embedder = { kind = "jina", token_env = false, headers = { "X: a\nY: b" } } }, "^embedder: headers: strings without line breaks" },
+        { { index = { kind = "sqlite" } }, "^index: path: the path" },
+        { { index = { kind = "sqlite", path = "" } }, "^index: path: a text expected" },
+        { { index = { kind = "chroma" } }, "^index: url: a URL" },
+        { { index = { kind = "chroma", url = "http://localhost", collection = "abc", tenant = {} } }, "^index: tenant: a text expected" },
+        { { index = print }, "^index: .*no such index" },
+      } do
+        assert.matches(case[2], why(case[1]))
+      end
+    end)
+
     it("says why the index is no use, in one line", function()
       harness.write(dir .. "/index.sqlite", "no database, though it is long enough to be read as the beginning of one")
       local code, stderr = refused()

@@ -61,6 +61,22 @@ local function module_of(what, kind, kinds)
     guess and ": did you mean " .. guess .. "?" or " (" .. table.concat(kinds, ", ") .. ")")
 end
 
+-- Settings of any adapter that are texts, where they are there at all.
+local TEXTS = { "url", "path", "collection", "table", "schema", "tenant", "database", "model", "token_env" }
+
+-- What of the settings has a wrong type; nil: nothing.
+local function wrong(settings)
+  for _, name in ipairs(TEXTS) do
+    local value = settings[name]
+    if value and (type(value) ~= "string" or value == "" or value:find("%z")) then
+      return name .. ": a text expected, neither empty nor with NUL bytes"
+    end
+  end
+  if settings.headers == nil then return nil end
+  local _, why = options.check(options.by_name.header, settings.headers)
+  return why and "headers: " .. why
+end
+
 -- @param what "embedder" or "index"
 -- @param given as the option has it: a text, a table of settings, or a function
 -- @param own settings that hold unless `given` has others
@@ -73,7 +89,7 @@ local function make(what, given, own)
   for key, value in pairs(own) do all[key] = value end
   for key, value in pairs(settings) do all[key] = value end
   local module
-  if all.kind == "func" and type(all.call) == "function" then
+  if what == "embedder" and all.kind == "func" and type(all.call) == "function" then
     module = require "revec.embedders.func"
   else
     module, why = module_of(what, all.kind, M[what == "index" and "indexes" or "embedders"])
@@ -82,6 +98,8 @@ local function make(what, given, own)
   for key, value in pairs(module.defaults or {}) do
     if all[key] == nil then all[key] = value end
   end
+  why = wrong(all)
+  if why then return nil, what .. ": " .. why end
   if all.token_env then
     all.token, why = transport.token(all.token_env)
     if not all.token then return nil, what .. ": " .. why end

@@ -23,6 +23,8 @@ Chroma.__index = Chroma
 
 --- @param settings url, collection, token, headers; tenant, database: those of the name default_tenant, default_database when nil
 local function new(settings)
+  local why = common.check_service(settings)
+  if why then return nil, why end
   local name = settings.collection
   if #name < 3 or #name > 512 or not name:find("^%w[%w._-]*%w$") then
     return nil, core.clean(name) .. ": chroma's collections have names of 3 to 512 letters, digits, '.', '_' and '-', the first and the "

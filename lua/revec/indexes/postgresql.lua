@@ -50,6 +50,7 @@ end
 -- table, schema: where the URL does not say. Without a schema the server's search_path decides
 -- @return adapter; or nil and one line: no LuaDBI, no table
 local function new(settings)
+  if not settings.url then return nil, "url: postgresql://USER@HOST/DATABASE?table=images expected" end
   local there, dbi = pcall(require, "DBI")
   if not there or not pcall(require, "dbd.postgresql") then
     return nil, "postgresql needs LuaDBI with its driver for this Lua: install lua-dbi-postgresql (Debian)"

@@ -17,6 +17,7 @@ Sqlite.__index = Sqlite
 -- @return adapter; or nil and one line: a folder that is missing, a file that is no index of ours, not to be read, damaged
 local function new(settings)
   local path = settings.path
+  if not path then return nil, "path: the path of a file expected" end
   local folder = path:match("^(.*/)[^/]*$") or "."
   if core.stat(folder) ~= "folder" then
     return nil, ("%s: the folder %s does not exist: make it first"):format(core.clean(path), core.clean(folder))
