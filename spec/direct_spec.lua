@@ -212,6 +212,13 @@ describe("a direct rebuild", function()
       assert.matches("no use as a vector", messages["y/c.jpg"])
     end)
 
+    it("fails an image whose vector is no use, and be it the first of a new index", function()
+      local report = assert(revec.rebuild(options { id = "path", max_concurrent = 1,
+        embedder = function(image) return image.id == "x/a.jpg" and { 0, 0 } or { 1, 2 } end }))
+      assert.same({ "done", 3, 1 }, { report.reason, report.succeeded, report.failed })
+      assert.equal("bad_answer", harness.records(dir)[1][1].kind)
+    end)
+
     it("ends cleanly when it raises, with file and line", function()
       local report = assert(revec.rebuild(options { embedder = function() error("out of tea") end }))
       assert.equal("hook", report.reason)

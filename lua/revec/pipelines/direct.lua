@@ -268,14 +268,14 @@ end
 
 -- why: what is wrong where there is no vector
 function Pipeline:embedded(image, vector, why)
-  local dimension = vector and vector:dimension()
+  local dimension = vector and vector:dimension() or nil
   self.dimension = self.dimension or dimension
   if vector and not self.fits and dimension ~= self.dimension then
     self.job:stop("mismatch", differs({ dimension = self.dimension }, { dimension = dimension }))
     return self.job:give_back()
   end
-  self.fits = self.fits or vector ~= nil and vector ~= false
-  if dimension ~= self.dimension then
+  self.fits = self.fits or dimension ~= nil
+  if not dimension or dimension ~= self.dimension then
     return self:fault(image, { kind = "bad_answer", attempts = 1, message = vector
       and string.format("a vector of %d numbers: the index has %d", dimension, self.dimension)
       or "no use as a vector: " .. (why or "none came") })
