@@ -226,6 +226,13 @@ describe("a direct rebuild", function()
       assert.equal(report.total, report.pending)
     end)
 
+    it("ends cleanly when it yields, which nobody would answer", function()
+      local report = assert(revec.rebuild(options { embedder = function() coroutine.yield() end }))
+      assert.equal("hook", report.reason)
+      assert.matches("^embedder: .*yield", report.message)
+      assert.equal(report.total, report.pending)
+    end)
+
     it("is refused when its vectors are of another dimension than the index", function()
       assert(revec.rebuild(options { embedder = by_name }))
       local report = assert(revec.rebuild(options { embedder = function() return { 1, 2 } end, id = "path", force_reindex = true }))

@@ -52,6 +52,7 @@ function Service:start(talk, body, done)
   self.talks = self.talks + 1
   local channel, routes = self.channel, self.routes
   self:go_on(talk, function(route, url, parts)
+    talk.asked = true
     if routes then
       channel:submit(routes[route], url, talk, talk.urgent, nil, nil, parts)
     else
@@ -62,8 +63,12 @@ function Service:start(talk, body, done)
 end
 
 function Service:go_on(talk, ...)
+  talk.asked = false
   local ok, first, second = coroutine.resume(talk.thread, ...)
-  if ok and coroutine.status(talk.thread) ~= "dead" then return end
+  if ok and coroutine.status(talk.thread) ~= "dead" then
+    if talk.asked then return end
+    ok, first = false, "a yield that nothing was asked with: code that yields cannot be used here"
+  end
   self.talks = self.talks - 1
   if ok then return talk.done(first, second) end
   talk.done(nil, { kind = "hook", message = core.clean(tostring(first)), attempts = 0 })
