@@ -310,6 +310,18 @@ describe("a direct rebuild", function()
       assert.matches("%-%-recreate: only with direct", without.stderr)
     end)
 
+    it("shows no credentials of what it does not understand", function()
+      for _, changes in ipairs {
+        { embedder = "jina+HTTPS://me:secret@host/v1" }, { embedder = "openai+ftp://me:secret@host#m" },
+        { index = "qdrant+HTTP://me:secret@host/images" }, { index = "mysql://me:secret@host/images" },
+      } do
+        local job, why = revec.start(options(changes))
+        assert.is_nil(job)
+        assert.is_nil(why:find("secret", 1, true), why)
+        assert.matches("//%*%*%*@host", why)
+      end
+    end)
+
     it("says what of the settings has a wrong type, in one line", function()
       local function why(changes)
         local job, message = revec.start(options(changes))

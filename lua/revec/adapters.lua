@@ -44,7 +44,7 @@ local meaning = {
     local kind, base, collection = text:match("^(%w+)%+(https?://[^?#]*)/([^/?#]+)/?$")
     if kind and base:find("//[^/]") then return { kind = kind, url = base, collection = collection } end
     if text:find("^postgres[ql]*://") then return { kind = "postgresql", url = text } end
-    if text:find("^%w*%+?https?://") then
+    if text:find("^[%w+.-]+://") then
       return nil, options.redact(text) .. ": KIND+http://HOST:PORT/COLLECTION expected, as qdrant+http://localhost:6333/images"
     end
     return { kind = "sqlite", path = text }
@@ -57,7 +57,7 @@ local function module_of(what, kind, kinds)
     if kind == known then return require("revec." .. what .. (what == "index" and "es." or "s.") .. (files[kind] or kind)) end
   end
   local guess = type(kind) == "string" and options.nearest(kind, kinds)
-  return nil, string.format("%s: no such %s%s", quote(tostring(kind)), what,
+  return nil, string.format("%s: no such %s%s", quote(options.redact(tostring(kind))), what,
     guess and ": did you mean " .. guess .. "?" or " (" .. table.concat(kinds, ", ") .. ")")
 end
 
