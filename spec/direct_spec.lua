@@ -139,6 +139,26 @@ describe("a direct rebuild", function()
       store:close()
     end)
 
+    it("keeps the old one until the embedder has given a vector", function()
+      index_by_name { embedder = by_name }
+      local report = index_by_name { embedder = function() return nil, "no model" end, recreate = true }
+      assert.same({ "done", 0, 2 }, { report.reason, report.succeeded, report.failed })
+      assert.same({ "a", "b" }, ids())
+      report = index_by_name { embedder = "http://127.0.0.1:1/embed", recreate = true, connect_timeout = 1 }
+      assert.equal("down", report.reason)
+      assert.same({ "a", "b" }, ids())
+      local job
+      job = assert(revec.start(options { recreate = true, embedder = function(image)
+        job:stop()
+        return { #image.id, 1 }
+      end }))
+      while job:step(1) do end -- luacheck: ignore
+      assert.same({ "a", "b" }, ids())
+      report = index_by_name { embedder = function(image) return image.id == "a" and { 1, 2 } or nil end, recreate = true }
+      assert.same({ "done", 1, 1 }, { report.reason, report.succeeded, report.failed })
+      assert.same({ "a" }, ids())
+    end)
+
     it("builds beside the old one, switches in one step, and back", function()
       index_by_name { embedder = by_name }
       harness.write(storage .. "/c.jpg", "c")

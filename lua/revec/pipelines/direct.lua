@@ -100,7 +100,8 @@ function Pipeline:identity()
   return { model = self.embedder.adapter.model, dimension = self.dimension, distance = "cosine" }
 end
 
--- Looks at the collection, takes an old one away where that is asked for, and makes one as soon as the dimension is known.
+-- Looks at the collection, and makes one as soon as the dimension is known. An old one that is to go stays until there is a vector
+-- for the new one: an embedder that does not work costs no index.
 function Pipeline:prepare()
   if self.preparing then return end
   self.preparing = true
@@ -111,17 +112,13 @@ function Pipeline:prepare()
       return staged and {}, failure
     end
     local info, failure = adapter:info(ask)
-    if failure or not info then return not failure and {}, failure end
-    if not options.recreate then return { info = info } end
-    local dropped
-    dropped, failure = adapter:drop(ask)
-    return dropped and {}, failure
+    return not failure and { info = not options.recreate and info or nil }, failure
   end, function(found, failure)
     if not found then return self:refuse(failure) end
     self.ready = true
     if not found.info then
       self.looks_up = false
-      if self.dimension then self:create() end
+      if self.dimension and not options.recreate then self:create() end
       return
     end
     local why = differs(found.info, self:identity())
@@ -141,12 +138,17 @@ function Pipeline:open_collection()
   end
 end
 
--- The collection, once the dimension is known.
+-- The collection, once the dimension is known; where an old one is to be dropped, in its place.
 function Pipeline:create()
   if self.creating then return end
   self.creating = true
+  local options, adapter = self.options, self.index.adapter
   self:talk(self.index, "create", {}, function(ask)
-    return self.index.adapter:create(ask, self:identity())
+    if options.recreate and not options.swap then
+      local dropped, failure = adapter:drop(ask)
+      if not dropped then return nil, failure end
+    end
+    return adapter:create(ask, self:identity())
   end, function(created, failure)
     if created then return self:open_collection() end
     self.created = false
@@ -280,6 +282,8 @@ function Pipeline:embedded(image, vector, why)
       and string.format("a vector of %d numbers: the index has %d", dimension, self.dimension)
       or "no use as a vector: " .. (why or "none came") })
   end
+  -- A run that was stopped makes no collection, as it would drop an old one for a few images.
+  if self.job.stopping and not (self.created or self.creating) then return self.job:give_back() end
   if self.created == nil then self:create() end
   if self.created == false then return self.job:give_back() end
   local known, tags = self.job:tags(image)
