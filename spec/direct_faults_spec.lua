@@ -96,14 +96,16 @@ describe("a direct rebuild, when", function()
   it("the index denies access, ends at once with everything pending", function()
     local s = serve [[if request.path ~= "/embed" then return reply.json(403, '{"status":{"error":"no key"},"time":0}') end]]
     local report = assert(revec.rebuild(options(s)))
-    assert.same({ "denied", 0, 0, 0, 30 }, counts(report))
+    -- How many there are may not be counted yet.
+    assert.same({ "denied", 0, 0, 0, report.total }, counts(report))
     assert.equal("no key", report.message)
   end)
 
   it("the embedder denies access, ends at once with everything pending", function()
     local s = serve [[if request.path == "/embed" then return reply.json(401, '{"message":"no key"}') end]]
     local report = assert(revec.rebuild(options(s)))
-    assert.same({ "denied", 0, 0, 0, 30 }, counts(report))
+    -- How many there are may not be counted yet.
+    assert.same({ "denied", 0, 0, 0, report.total }, counts(report))
   end)
 
   it("the embedder dies in mid-run, stores what is embedded and ends when it stays away", function()

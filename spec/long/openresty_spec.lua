@@ -81,14 +81,21 @@ describe("a rebuild in nginx", function()
       assert.equal(ended.total, ended.done + ended.pending)
     end
     backend:control { latency_ms = cjson.null }
-    app:start()
-    local report = app:await_end()
+    -- The last reload may still be under way, and end what begins in a worker that goes.
+    local function undisturbed(options)
+      for _ = 1, 10 do
+        app:start(options)
+        local ended = app:await_end()
+        if ended.reason ~= "worker_exit" then return ended end
+        failures = failures + ended.failed
+      end
+    end
+    local report = undisturbed()
     assert.same({ "done", images, 1 }, { report.reason, report.total, report.failed })
     local recorded = 0
     for _, record in ipairs(harness.records(app.dir .. "/records")) do recorded = recorded + #record end
     assert.equal(failures + 1, recorded)
-    app:start { limit = images }
-    assert.equal(images - 1, app:await_end().skipped)
+    assert.equal(images - 1, undisturbed({ limit = images }).skipped)
     assert.is_nil(app:log():match("exited on signal[^\n]*") or app:log():match("%[alert%][^\n]*"))
   end)
 end)
