@@ -277,6 +277,17 @@ describe("a direct rebuild", function()
       assert.equal("rejected", harness.records(dir)[1][1].kind)
     end)
 
+    it("records a file that cannot be hashed, and an id that no index takes, though on_failure says retry", function()
+      harness.shell("ln -s /nowhere " .. process.quote(storage .. "/dead.jpg"))
+      harness.write(dir .. "/list", "dead.jpg\nx/a.jpg\n")
+      local function retry() return "retry" end
+      local report = assert(revec.rebuild(options { embedder = by_name, id = "sha256", files_from = dir .. "/list", on_failure = retry }))
+      assert.same({ "done", 1, 1 }, { report.reason, report.succeeded, report.failed })
+      report = assert(revec.rebuild(options { embedder = by_name, id = function(image) return ("i"):rep(600) .. image.filename end,
+        on_failure = retry }))
+      assert.same({ "done", 0, 3 }, { report.reason, report.succeeded, report.failed })
+    end)
+
     it("stores what is embedded when it is stopped", function()
       local job
       job = assert(revec.start(options { id = "path", batch_size = 100, embedder = function(image)

@@ -227,7 +227,8 @@ function Job:fail(image, cause)
   if not verdicts[verdict] then
     self:stop("hook", 'on_failure: "record", "ignore", "retry" or "stop" expected, got ' .. core.clean(tostring(verdict)))
   end
-  if verdict == "retry" and not self.stopping and (image.retries or 0) < self.options.max_retries then
+  -- One without a stage has no request that could be made again.
+  if verdict == "retry" and image.stage and not self.stopping and (image.retries or 0) < self.options.max_retries then
     image.retries = (image.retries or 0) + 1
     image.attempts, failure.delay = failure.attempts, 0
     self:tell("retry", image, failure)

@@ -168,12 +168,12 @@ end
 
 --- An image begins its way.
 function Pipeline:begin(image)
-  image.stage = self.looks_up and "lookup" or "embed"
   local why = self.index.adapter:check_id(image.id)
   if why then
     self.job:fail(image, { kind = "rejected", message = why, attempts = 0 })
     return false
   end
+  image.stage = self.looks_up and "lookup" or "embed"
   return self:submit(image)
 end
 
