@@ -175,6 +175,18 @@ describe("a direct rebuild, when", function()
     assert.same({ "done", 30 - had, had, 0, 0 }, counts(assert(revec.rebuild(options(s)))))
   end)
 
+  it("it is stopped while it switches, waits until it has", function()
+    local s = serve [[if request.path == "/collections/aliases" then reply.sleep(0.2) end]]
+    local job = assert(revec.start(options(s, nil, { recreate = true, swap = true })))
+    while job:step(0.02) do
+      if s:count("POST /collections/aliases") == 2 then job:stop() end -- the first is for what is staged
+    end
+    local report = job:report()
+    assert.same({ "interrupted", 30, 0, 0, 0 }, counts(report))
+    assert.is_true(report.switched)
+    assert.equal(30, stored(s))
+  end)
+
   it("a rebuild beside the old index is cut, leaves that as it is", function()
     local s = serve()
     assert.same({ "done", 30, 0, 0, 0 }, counts(assert(revec.rebuild(options(s)))))

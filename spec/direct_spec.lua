@@ -103,6 +103,8 @@ describe("a direct rebuild", function()
     it("asks nobody and makes no file in a dry run", function()
       local run = command("--dry-run")
       assert.equal(0, run.code, run.output)
+      run = command("--dry-run", "--verify", "--recreate", "--swap", "--index", "qdrant+http://127.0.0.1:1/images")
+      assert.equal(0, run.code, run.output)
       assert.same({}, harness.list(dir))
     end)
 

@@ -375,13 +375,13 @@ end
 function Pipeline:concluded()
   local options, adapter = self.options, self.index.adapter
   local swaps = options.recreate and options.swap
-  if self.job.stopping or not (swaps or options.verify) then return true end
   if not self.concluding then
+    if self.job.stopping or options.dry_run or not (swaps or options.verify) then return true end
     self.concluding = true
     self:talk(self.index, "conclude", {}, function(ask)
       if swaps then
         local why = self:unfit(ask)
-        if why then return nil, { kind = "rejected", message = why } end
+        if why or self.job.stopping then return nil, { kind = "rejected", message = why or "stopped" } end
         local switched, failure = adapter:swap(ask)
         if not switched then return nil, failure end
         self.switched = true
@@ -392,7 +392,7 @@ function Pipeline:concluded()
       if found then self.records = found.count else self.job:stop("not_switched", failure.message) end
     end)
   end
-  return self.over or self.job.stopping ~= nil
+  return self.over
 end
 
 -- ---- the job's side ----
