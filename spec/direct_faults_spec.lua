@@ -65,6 +65,15 @@ describe("a direct rebuild, when", function()
     assert.equal(30, stored(s))
   end)
 
+  it("the index is slow to make a collection, gets no more in one upsert than it takes", function()
+    local s = serve [[
+      if request.method == "PUT" and request.path:find("^/collections/[^/]*$") then reply.sleep(0.2) end
+      if request.path:find("/points") and select(2, request.body:gsub('"vector"', "")) > 2 then
+        return reply.json(403, '{"status":{"error":"too many"},"time":0}') end]]
+    local report = assert(revec.rebuild(options(s, nil, { batch_size = 2, max_concurrent = 16 })))
+    assert.same({ "done", 30, 0, 0, 0 }, counts(report))
+  end)
+
   it("an upsert hides one bad record, fails that image alone", function()
     local s = serve [[if request.method == "PUT" and request.path:find("/points") and request.body:find('"path":"13%.jpg"') then
       return reply.json(400, '{"status":{"error":"unlucky"},"time":0}') end]]

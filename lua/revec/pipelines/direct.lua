@@ -136,6 +136,7 @@ function Pipeline:open_collection()
     most = math.floor(most / (NUMBER_BYTES * self.dimension + RECORD_BYTES))
     self.size.put = math.max(1, math.min(self.size.put, most))
   end
+  while #self.groups.put >= self.size.put do self:send_group("put") end
 end
 
 -- The collection, once the dimension is known; where an old one is to be dropped, in its place.
@@ -198,7 +199,10 @@ end
 function Pipeline:send_group(stage)
   local group = self.groups[stage]
   if #group == 0 or (stage == "put" and not self.created) then return false end
-  self.groups[stage] = {}
+  local rest = {}
+  -- What waited for a collection is more than goes into one call.
+  for i = self.size[stage] + 1, #group do rest[#rest + 1], group[i] = group[i], nil end
+  self.groups[stage] = rest
   self[stage](self, group)
   return true
 end
