@@ -290,6 +290,14 @@ describe("a direct rebuild", function()
       assert.same({ "done", 0, 3 }, { report.reason, report.succeeded, report.failed })
     end)
 
+    it("counts the vectors that it holds though a failure is retried", function()
+      local job = assert(revec.start(options { embedder = by_name, tags = function() return ("x"):rep(70000) end,
+        on_failure = function() return "retry" end }))
+      while job:step(1) do end -- luacheck: ignore
+      assert.equal(3, job:report().failed)
+      assert.equal(0, job.pipeline.held)
+    end)
+
     it("stores what is embedded when it is stopped", function()
       local job
       job = assert(revec.start(options { id = "path", batch_size = 100, embedder = function(image)

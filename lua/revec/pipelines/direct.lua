@@ -182,6 +182,7 @@ end
 function Pipeline:submit(image)
   local stage = image.stage
   local group = self.groups[stage]
+  if stage == "put" then self.held = self.held + 1 end
   if stage == "embed" and self.embedder.adapter.max_bytes then
     local size = image.size or 0
     if #group > 0 and group.bytes + size > self.embedder.adapter.max_bytes then
@@ -293,7 +294,6 @@ function Pipeline:embedded(image, vector, why)
   local known, tags = self.job:tags(image)
   if not known then return end
   image.stage, image.vector, image.record_tags = "put", vector, tags or self.options.tags
-  self.held = self.held + 1
   self:submit(image)
 end
 
