@@ -72,6 +72,29 @@ describe("a direct rebuild", function()
       assert.matches("Succeeded: 0\n.*Skipped: 12\n", second.stderr)
     end)
 
+    it("says what a request came to, in every Lua", function()
+      local run = command("--verbose", "--limit", "1")
+      assert.equal(0, run.code, run.output)
+      assert.matches("Request ended: embed [^\n]* %- ok\n", run.stderr)
+    end)
+
+    it("refuses a search for what is no image, and one that is not said as it should be", function()
+      assert.equal(0, command("--limit", "1").code)
+      harness.write(dir .. "/text.jpg", "no image at all")
+      for _, case in ipairs {
+        { { "search", "text.jpg" }, 3, "^revec: text.jpg: this machine: not a" },
+        { { "search", "none.jpg" }, 3, "^revec: none.jpg: this machine: No such file" },
+        { { "search", "" }, 2, "^revec: search: the path of an image" },
+        { { "search", "text.jpg", "--top", "ten" }, 2, "^revec: %-%-top: integer 1..10000 expected, got ten" },
+        { { "search", "text.jpg", "--index", "none.sqlite" }, 3, "^revec: none.sqlite: there is no such index" },
+        { { "--direct", "--rollback", "--index", "none.sqlite" }, 3, "^revec: none.sqlite: no such file" },
+      } do
+        local run = harness.run { args = { unpack(case[1]) }, cwd = dir }
+        assert.equal(case[2], run.code, run.output)
+        assert.matches(case[3] .. "[^\n]*\n$", run.stderr)
+      end
+    end)
+
     it("finds an image by itself, best first, and says how near the others are", function()
       assert.equal(0, command().code)
       local find = assert(io.popen("find " .. process.quote(storage) .. " -type f | sort | head -n 1"))

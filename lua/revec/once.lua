@@ -25,7 +25,8 @@ local function converse(options, wants_embedder, body)
     open[#open + 1] = service
     return service
   end
-  local at, by = serve(index), embedder and serve(embedder)
+  local at = serve(index)
+  local by = at and embedder and serve(embedder)
   local function wait_for(service, talk_body)
     local done
     service:start({}, talk_body, function(...) done = { ... } end)
@@ -46,6 +47,7 @@ local function converse(options, wants_embedder, body)
 end
 
 local function line(adapter, failure)
+  if failure.message:find(adapter.where, 1, true) == 1 then return failure.message end
   return adapter.where .. ": " .. failure.message
 end
 
@@ -64,8 +66,8 @@ function M.search(options, image, top)
         core.clean(info.model), core.clean(embedder.model))
     end
     local vectors, why = embed(image)
-    if not vectors then return nil, line(embedder, why) end
-    if not vectors[1] then return nil, embedder.where .. ": no use as a vector: " .. (why or "none came") end
+    if not vectors then return nil, image.path .. ": " .. line(embedder, why) end
+    if not vectors[1] then return nil, image.path .. ": " .. embedder.where .. ": no use as a vector: " .. (why or "none came") end
     local hits
     hits, failure = ask(function(a) return index:search(a, vectors[1], top) end)
     return hits, failure and line(index, failure)

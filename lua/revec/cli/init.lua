@@ -160,8 +160,9 @@ end
 
 -- Prints what is most like an image, best first; the exit code.
 local function search(image, top, given)
-  local n = top and tonumber(top) or 10
+  local n = tonumber(top or 10)
   if not n or n % 1 ~= 0 or n < 1 or n > 10000 then return complain("--top: integer 1..10000 expected, got " .. top) end
+  if image == "" then return complain("search: the path of an image expected, got an empty one") end
   local what = without_own(given)
   what.image, what.top = image, n
   local hits, why = revec.search(what)

@@ -81,7 +81,7 @@ function events:duplicate(image)
 end
 
 function events:request(image, event)
-  self:line("DEBUG", "request", self.say("request", image.stage, image.id, event.kind or event.status))
+  self:line("DEBUG", "request", self.say("request", image.stage, image.id, event.kind or event.status or "ok"))
 end
 
 -- Nobody was asked about the image: its file is no use.
@@ -93,7 +93,7 @@ function Reporter:cause(image, failure)
     self:line("ERROR", "timeout", self.say("timeout", image.id))
   elseif failure.kind == "not_indexed" then
     self:line("ERROR", "not_indexed", self.say("not_indexed", image.id))
-  elseif failure.kind == "not_found" then
+  elseif failure.kind == "not_found" and not self.options.direct then
     self:line("WARNING", "not_found", self.say("not_found", image.id))
   elseif own_fault[failure.kind] and not failure.status then
     self:line("ERROR", "image", self.say("image_failed", image.id, failure.message))
