@@ -218,6 +218,21 @@ describe("a direct rebuild", function()
       assert.is_true(index_by_name { recreate = true, swap = true, embedder = by_name }.switched)
     end)
 
+    it("does not switch to what another run has staged meanwhile", function()
+      index_by_name { embedder = by_name }
+      local report = index_by_name { embedder = by_name, recreate = true, swap = true, batch_size = 1, on_success = function(image)
+        if image.id ~= "a" then return end
+        local other = index_by_name { recreate = true, swap = true, batch_size = 1, embedder = { kind = "func", model = "another",
+          call = function(each) return each.id == "a" and { 1, 2, 3 } or nil end } }
+        assert.equal("not_switched", other.reason)
+      end }
+      assert.equal("not_switched", report.reason)
+      assert.matches("another run.*: model: the index has another, the embedder function", report.message)
+      local store = assert(stores.open(dir .. "/index.sqlite"))
+      assert.equal("function", store:info().model)
+      store:close()
+    end)
+
     it("says so when there is nothing to go back to", function()
       index_by_name { embedder = by_name }
       local _, why = revec.rollback { direct = true, index = dir .. "/index.sqlite" }

@@ -361,7 +361,12 @@ function Pipeline:unfit(ask)
   local failed = counts.failed - self.flawed
   if failed > 0 then return failed .. " images are missing in the new index" end
   if self.stored == 0 then return "the new index is empty" end
-  local count, failure = adapter:count(ask)
+  local info, failure = adapter:info(ask)
+  if not info then return "the new index cannot be looked at: " .. (failure and failure.message or "it is gone") end
+  local other = differs(info, self:identity())
+  if other then return "the new index is that of another run: " .. other end
+  local count
+  count, failure = adapter:count(ask)
   if not count then return "the new index cannot be counted: " .. failure.message end
   if count ~= self.stored then return string.format("the new index has %d records, %d were put into it", count, self.stored) end
   for _, record in ipairs(self.samples) do
