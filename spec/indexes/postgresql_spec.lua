@@ -7,6 +7,7 @@ local harness = require "spec.support.harness"
 local index_contract = require "spec.support.index_contract"
 local core = require "revec.core"
 local postgresql = require "revec.indexes.postgresql"
+local revec = require "revec"
 
 local found, missing = services.find("pglite-server")
 if not found then return it("keeps the contract of all indexes", function() pending(missing) end) end
@@ -153,15 +154,29 @@ describe("the way to the server", function()
   ]]
   after_each(harness.cleanup)
 
-  it("that is lost is found again, or told to be lost", function()
-    filled("lost")
+  -- A relay to the server, and a URL of the server through it.
+  local function relayed()
     local script = harness.tempdir() .. "/relay.lua"
     harness.write(script, RELAY)
     local command = harness.lua_words()
     command[#command + 1], command[#command + 2] = script, tostring(server.port)
     local relay = harness.spawn { command = command }
-    local port = relay:wait_for("port (%d+)")
-    local index = assert(open("lost", nil, "postgresql://postgres@127.0.0.1:" .. port .. "/postgres?sslmode=disable"))
+    return relay, "postgresql://postgres@127.0.0.1:" .. relay:wait_for("port (%d+)") .. "/postgres?sslmode=disable"
+  end
+
+  it("that goes away for good ends a rebuild, and fails no image", function()
+    local relay, url = relayed()
+    local storage = harness.tree { "a.jpg", "b.jpg", "c.jpg", "d.jpg" }
+    local report = assert(revec.rebuild { direct = true, storage_path = storage, failed_dir = storage, index = url .. "&table=gone",
+      embedder = function() return { 1, 2, 3 } end, batch_size = 1, on_success = function() relay:signal("KILL") relay:wait() end })
+    assert.same({ "index", 1, 0, 3 }, { report.reason, report.succeeded, report.failed, report.pending })
+    assert.matches("^no connection to", report.message)
+  end)
+
+  it("that is lost is found again, or told to be lost", function()
+    filled("lost")
+    local relay, url = relayed()
+    local index = assert(open("lost", nil, url))
     assert.same({ a = true }, index:find(nil, { "a" }))
     relay:signal("USR1")
     relay:wait_for("broken")
