@@ -117,6 +117,17 @@ describe("a direct rebuild, when", function()
     assert.same({ "denied", 0, 0, 0, report.total }, counts(report))
   end)
 
+  it("the embedder denies access to all but what is indexed, ends at once all the same", function()
+    local s = serve()
+    for i = 1, 30, 2 do os.remove(storage .. "/" .. names[i]) end
+    assert.same({ "done", 15, 0, 0, 0 }, counts(assert(revec.rebuild(options(s)))))
+    for i = 1, 30, 2 do harness.write(storage .. "/" .. names[i], names[i]) end
+    local denying = serve [[if request.path == "/embed" then return reply.json(401, '{"message":"no key"}') end]]
+    local report = assert(revec.rebuild(options(denying, s, { batch_size = 2, max_concurrent = 1 })))
+    assert.equal("denied", report.reason)
+    assert.is_true(denying:count("POST /embed") < 8) -- of 15
+  end)
+
   it("the embedder dies in mid-run, stores what is embedded and ends when it stays away", function()
     local embedder, index = serve(), serve()
     local report = assert(revec.rebuild(options(embedder, index, { down_timeout = 0.3, batch_size = 3,

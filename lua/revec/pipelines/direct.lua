@@ -71,7 +71,7 @@ function Pipeline:talk(service, stage, images, body, done)
     if result == nil and failure and failure.kind == "hook" then
       self.job:stop("hook", (service == self.index and "index: " or "embedder: ") .. failure.message)
       failure = { kind = "pending" }
-    elseif result ~= nil then
+    elseif result ~= nil and service == self.embedder then -- that the index takes us says nothing of the embedder
       self.job.judge:accept()
     end
     done(result, failure)
