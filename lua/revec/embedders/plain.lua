@@ -26,7 +26,8 @@ end
 local function forms(boundary, name, fields)
   local head = {}
   for key, value in pairs(fields) do
-    head[#head + 1] = ("--%s\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n"):format(boundary, quote(tostring(key)), tostring(value))
+    head[#head + 1] = ("--%s\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n"):format(boundary, quote(tostring(key)),
+      tostring(value))
   end
   table.sort(head)
   head = table.concat(head)
