@@ -118,7 +118,7 @@ static bool follow(struct place *p, const char *path, found_function *found, voi
             p->at = after;
         return after != NULL;
     }
-    if (path[0] == '[') {
+    if (path[0] == '[' && path[1] == ']') {
         const char *rest = path + 2 + (path[2] == '.');
         if (!take(p, '[') || skip_space(p) == ']')
             return !p->broken;
@@ -131,7 +131,7 @@ static bool follow(struct place *p, const char *path, found_function *found, voi
         return !p->broken;
     }
     size_t n = strcspn(path, ".[");
-    if (!enter_key(p, path, n))
+    if (!n || !enter_key(p, path, n))
         return !p->broken;
     return follow(p, path + n + (path[n] == '.'), found, arg);
 }

@@ -237,6 +237,11 @@ describe("vectors", function()
       local event = ask(text, { vectors = "data[].v" })
       assert.same({ "bad_answer", "no vector in the answer" }, { event.kind, event.message })
     end
+    -- Half a pair of brackets is no path.
+    for _, path in ipairs { "[", "data[", "data[x].v" } do
+      local event = ask('{"data":[[1],{"v":[1]}]}', { vectors = path })
+      assert.same({ "bad_answer", "no vector in the answer" }, { event.kind, event.message }, path)
+    end
   end)
 
   local wrong = {
