@@ -252,6 +252,16 @@ describe("a direct rebuild", function()
       assert.same({ "x/a.jpg", "x/b.jpg", "y/a.jpg", "y/c.jpg" }, ids())
     end)
 
+    it("retries failures by their paths, and refuses another spelling of the storage, by which they had other ids", function()
+      assert.equal(4, assert(revec.rebuild(options { embedder = function() return nil, "no" end, id = "path" })).failed)
+      local record = dir .. "/" .. harness.list(dir)[1]
+      local job, why = revec.start(options { embedder = by_name, id = "path", retry_failed = record, storage_path = storage .. "/." })
+      assert.is_nil(job)
+      assert.matches("^retry_failed: .* is not in ", why)
+      assert.equal(4, assert(revec.rebuild(options { embedder = by_name, id = "path", retry_failed = record })).succeeded)
+      assert.same({ "x/a.jpg", "x/b.jpg", "y/a.jpg", "y/c.jpg" }, ids())
+    end)
+
     it("takes files of the same bytes for one image when ids are hashes", function()
       harness.write(storage .. "/y/a.jpg", "x/a.jpg")
       harness.write(storage .. "/y/c.jpg", "x/a.jpg")

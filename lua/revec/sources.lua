@@ -58,7 +58,7 @@ function Record:total()
 end
 
 -- The images of a failure record (record.lua). Reads all of it.
-local function record(file, root, shard, shards)
+local function record(file, root, by_path, shard, shards)
   local input, why = io.open(file, "rb")
   local text
   if input then
@@ -73,6 +73,9 @@ local function record(file, root, shard, shards)
     local path = type(entry) == "table" and (entry.path_base64 or entry.path)
     if type(path) == "string" and entry.path_base64 then path = core.unbase64(path) end
     if type(path) ~= "string" or not path:find("[^/]$") then return bad("entry " .. i .. " has no path") end
+    if by_path and path:sub(1, #root) ~= root then
+      return bad("entry " .. i .. " is not in " .. core.clean(root) .. ", as that is written: its id would be another")
+    end
     if not shard or core.shard(stem(path), shards) == shard then paths[#paths + 1] = path end
   end
   return setmetatable({ paths = paths, at = 1, root = root }, Record)
@@ -93,7 +96,7 @@ local function open(engine, options, root)
   local by_hook = shard and (options.make_id or options.id ~= "stem")
   if options.retry_failed then
     if options.files_from then return nil, "files_from: not together with retry_failed: both say which images" end
-    source, why = record(options.retry_failed, root, not by_hook and shard, shards)
+    source, why = record(options.retry_failed, root, options.id == "path" and not options.make_id, not by_hook and shard, shards)
   else
     source, why = walk(engine, options, root, not by_hook and shard or nil, not by_hook and shards or nil)
   end
