@@ -207,6 +207,13 @@ describe("a direct rebuild, when", function()
     assert.equal(30, stored(s))
   end)
 
+  it("a rebuild beside the old index is denied one image, does not switch", function()
+    local s = serve [[if request.path == "/embed" and request.body:find("13") then return reply.json(403, '{"message":"not this one"}') end]]
+    local report = assert(revec.rebuild(options(s, nil, { recreate = true, swap = true, max_concurrent = 1 })))
+    assert.same({ "not_switched", 29, 0, 0, 1 }, counts(report))
+    assert.equal("1 images are missing in the new index", report.message)
+  end)
+
   it("a rebuild beside the old index is cut, leaves that as it is", function()
     local s = serve()
     assert.same({ "done", 30, 0, 0, 0 }, counts(assert(revec.rebuild(options(s)))))

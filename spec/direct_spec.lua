@@ -131,6 +131,20 @@ describe("a direct rebuild", function()
       assert.same({}, harness.list(dir))
     end)
 
+    it("switches in spite of files that are no images, but not for one that was ignored and another that is missing", function()
+      harness.write(storage .. "/broken.jpg", "no image at all")
+      local swap = { recreate = true, swap = true }
+      assert.is_true(assert(revec.rebuild(options(swap))).switched)
+      local first
+      swap.id = function(image)
+        first = first or image.filename
+        return image.filename == first and ("x"):rep(600) or image.filename
+      end
+      swap.on_failure = function(_, failure) return failure.kind == "bad_image" and "ignore" or "record" end
+      local report = assert(revec.rebuild(options(swap)))
+      assert.same({ "not_switched", 1, 1 }, { report.reason, report.failed, report.skipped })
+    end)
+
     it("is refused by an index of another embedder, with what differs", function()
       harness.write(dir .. "/e.lua", "return { kind = 'func', model = 'names', call = function(image) return { #image.id, 1 } end }")
       assert.equal(0, command().code)

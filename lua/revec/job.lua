@@ -27,7 +27,7 @@ local function new(options)
     root = root:sub(-1) == "/" and root or root .. "/",
     seen = core.idset(),
     started = core.now(),
-    counts = { taken = 0, succeeded = 0, failed = 0, skipped = 0, filtered = 0, duplicates = 0, folders = 0,
+    counts = { taken = 0, succeeded = 0, failed = 0, flawed = 0, skipped = 0, filtered = 0, duplicates = 0, folders = 0,
                entries = 0, elsewhere = 0 },
     open = 0, -- images whose requests are under way
     state = "starting",
@@ -239,6 +239,7 @@ function Job:fail(image, cause)
     self:tell("skipped", image)
   else
     self.counts.failed = self.counts.failed + 1
+    if failure.kind == "unreadable_file" or failure.kind == "bad_image" then self.counts.flawed = self.counts.flawed + 1 end
     self:tell("failed", image, failure)
     local ok, why = self.record:add(image, failure)
     if not ok then self:stop("record", "the failure of " .. core.clean(image.path) .. " cannot be recorded: " .. why) end

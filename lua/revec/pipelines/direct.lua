@@ -38,7 +38,6 @@ local function new(job)
     groups = { lookup = {}, embed = {}, put = {}, verify = {} },
     held = 0,        -- images whose vectors are here
     stored = 0,      -- images
-    flawed = 0,      -- images that failed by their own fault
     samples = {},    -- records by whose vectors a new index is tried
     window = 0,      -- most images under way: what keeps every stage supplied
     dimension = embedder.dimension,
@@ -214,12 +213,6 @@ function Pipeline:give_back(stage)
   self.job:give_back(#group)
 end
 
--- A failure is the image's own, or its service's.
-function Pipeline:fault(image, failure)
-  if failure.kind == "unreadable_file" or failure.kind == "bad_image" then self.flawed = self.flawed + 1 end
-  self.job:fault(image, failure)
-end
-
 -- A group has failed as a whole.
 function Pipeline:split(stage, group, failure)
   -- Engines wait for a service that is out of reach; an index that is none has nothing to wait for.
@@ -228,7 +221,7 @@ function Pipeline:split(stage, group, failure)
   local alone = #group == 1 or failure.kind == "denied"
   for _, image in ipairs(group) do
     if self.job.aborted then return end
-    if alone then self:fault(image, failure) else self[stage](self, { image }) end
+    if alone then self.job:fault(image, failure) else self[stage](self, { image }) end
   end
 end
 
@@ -283,7 +276,7 @@ function Pipeline:embedded(image, vector, why)
   end
   self.fits = self.fits or dimension ~= nil
   if not dimension or dimension ~= self.dimension then
-    return self:fault(image, { kind = "bad_answer", attempts = 1, message = vector
+    return self.job:fault(image, { kind = "bad_answer", attempts = 1, message = vector
       and string.format("a vector of %d numbers: the index has %d", dimension, self.dimension)
       or "no use as a vector: " .. (why or "none came") })
   end
@@ -311,7 +304,7 @@ function Pipeline:put(group)
     if not bad then return self:split("put", group, failure) end
     for i, image in ipairs(group) do
       if self.job.aborted then return end
-      if bad[i] then self:fault(image, bad[i]) else self:put_done(image, records[i]) end
+      if bad[i] then self.job:fault(image, bad[i]) else self:put_done(image, records[i]) end
     end
   end)
 end
@@ -358,8 +351,9 @@ end
 -- One line that says why the new collection should not be switched to; nil: it may be.
 function Pipeline:unfit(ask)
   local counts, adapter = self.job.counts, self.index.adapter
-  local failed = counts.failed - self.flawed
-  if failed > 0 then return failed .. " images are missing in the new index" end
+  -- But for those that on_failure said to ignore, and those that failed by their own fault.
+  local missing = counts.taken - counts.succeeded - counts.skipped - counts.flawed
+  if missing > 0 then return missing .. " images are missing in the new index" end
   if self.stored == 0 then return "the new index is empty" end
   local info, failure = adapter:info(ask)
   if not info then return "the new index cannot be looked at: " .. (failure and failure.message or "it is gone") end
