@@ -396,6 +396,8 @@ describe("a direct rebuild", function()
     it("says what of the flags does not go together", function()
       for _, case in ipairs {
         { { "--swap" }, "%-%-swap: only with recreate" },
+        { { "--recreate", "--yes", "--retry-failed", "failed.json" }, "%-%-recreate: not together with retry_failed" },
+        { { "--recreate", "--swap", "--shard", "1/2" }, "%-%-swap: not together with shard" },
         { { "--check", "list" }, "%-%-check: a direct rebuild" },
         { { "--embedder", "jna" }, '%-%-embedder: "jna": no such embedder: did you mean jina%?' },
         { { "--embedder", "nothing.lua" }, "%-%-embedder: .*nothing.lua" },

@@ -330,6 +330,8 @@ end
 function M.conflict(values)
   if values.direct then
     if values.swap and not values.recreate then return "swap: only with recreate: it says how that is done" end
+    if values.recreate and values.retry_failed then return "recreate: not together with retry_failed, which is a part of the images" end
+    if values.swap and values.shard then return "swap: not together with shard, which is a part of the images" end
     if values.check == "each" or values.check == "list" then return "check: a direct rebuild looks images up in batches" end
     return nil
   end
