@@ -123,7 +123,7 @@ local function may_drop(settings, given, say)
   if not found then return nil, by_flag(why), OUT_OF_REACH end
   if not found.count then return true end
   local question = say("drop", found.where, found.count)
-  if not core.columns(io.stdin) then return nil, question .. ": --yes expected, as there is nobody to ask" end
+  if not core.columns(io.stdin) then return nil, say("nobody", question) end
   io.stderr:write(question, " [y/N] ")
   local answer = io.read("*l")
   if answer and answer:lower():find("^%s*y") then return true end

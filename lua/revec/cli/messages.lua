@@ -73,6 +73,7 @@ local messages = {
   switched = { "已切换到新索引（--rollback 可切回）", "Switched to the new index (--rollback switches back)" },
   rolled_back = { "%s: 已切回上一个索引", "%s: switched back to the index before" },
   drop = { "%s: 将删除其中 %d 条记录", "%s: its %d records will be dropped" },
+  nobody = { "%s：无人可询问，请加 --yes", "%s: --yes expected, as there is nobody to ask" },
   kept = { "未做任何更改", "nothing was changed" },
 
   bar_retries = { "重试 %d", "retries %d" },
