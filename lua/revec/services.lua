@@ -26,7 +26,7 @@ function M.open(adapter, options, most, beside)
   if adaptive then most = adapter.task and MAX_THREADS or MAX_CONCURRENT end
   local self, why = setmetatable({ adapter = adapter, most = most, talks = 0 }, Service), nil
   if adapter.task then
-    self.channel, why = core.workers { task = adapter.task, threads = math.min(most, MAX_THREADS), nice = options.nice,
+    self.channel, why = core.workers { task = adapter.task, threads = adaptive and 0 or math.min(most, MAX_THREADS), nice = options.nice,
                                   beside = beside }
   elseif adapter.routes then
     self.channel, why = transport.engine(options, {

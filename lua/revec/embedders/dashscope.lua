@@ -5,10 +5,10 @@
 -- or 1024 to 64) and -flash (768, or 512 to 64) 8 images of 3 MB; multimodal-embedding-v1 (1024) images of 3 MB, where pages
 -- differ on whether one or 8, and 120 requests a minute.
 
-local common = require "revec.embedders.common"
+local service = require "revec.embedders.service"
 
 local function new(settings)
-  return common.adapter(settings, {
+  return service.adapter(settings, {
     kind = "dashscope", endpoint = "/services/embeddings/multimodal-embedding/multimodal-embedding", most = 20,
     per_request = tostring(settings.model):find("^tongyi%-embedding%-vision") and 8 or 1,
     fields = { model = settings.model, parameters = settings.dimension and { dimension = settings.dimension } },

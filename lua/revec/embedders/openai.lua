@@ -4,10 +4,10 @@
 -- Limits: 32 images a request (infinity: ITEMS_LIMIT_SMALL in fastapi_schemas/pydantic_v2.py); one damaged image fails all of them.
 -- With a dimension, vectors are shortened where the model can do so.
 
-local common = require "revec.embedders.common"
+local service = require "revec.embedders.service"
 
 local function new(settings)
-  return common.adapter(settings, {
+  return service.adapter(settings, {
     kind = "openai", endpoint = "/embeddings", per_request = 8, most = 32,
     fields = { model = settings.model, modality = "image", encoding_format = "float", dimensions = settings.dimension },
     list = { '"input":[', "]" }, item = { '"', '"' },

@@ -8,7 +8,7 @@
 --     model = "nomic-embed-vision-v1.5", fields = { model = "nomic-embed-vision-v1.5" }, vectors = "embeddings[]" }
 
 local core = require "revec.core"
-local common = require "revec.embedders.common"
+local service = require "revec.embedders.service"
 
 -- As browsers write a name between quotes.
 local escapes = { ['"'] = "%22", ["\r"] = "%0D", ["\n"] = "%0A" }
@@ -35,7 +35,7 @@ local function forms(boundary, name, fields)
     local body = { head }
     for _, image in ipairs(images) do
       body[#body + 1] = ("--%s\r\nContent-Disposition: form-data; name=%s; filename=%s\r\nContent-Type: %s\r\n\r\n"):format(boundary,
-        quote(name), quote(image.filename), common.media_type(image))
+        quote(name), quote(image.filename), service.media_type(image))
       body[#body + 1] = { file = image.path }
       body[#body + 1] = "\r\n"
     end
@@ -53,18 +53,18 @@ local function new(settings)
     local value = settings[name]
     if value ~= nil and (type(value) ~= "string" or value == "") then return nil, name .. ": a text expected, not empty" end
   end
-  local service = { kind = "plain", vectors = settings.vectors or "embedding", vector_index = settings.vector_index }
+  local asked = { kind = "plain", vectors = settings.vectors or "embedding", vector_index = settings.vector_index }
   if settings.form then
     local boundary, why = new_boundary()
     if not boundary then return nil, why end
-    service.body = forms(boundary, settings.form, settings.fields or {})
-    service.headers = { "Content-Type: multipart/form-data; boundary=" .. boundary }
+    asked.body = forms(boundary, settings.form, settings.fields or {})
+    asked.headers = { "Content-Type: multipart/form-data; boundary=" .. boundary }
   elseif settings.fields then
     return nil, "fields: only with form"
   else
-    service.body, service.most, service.headers = files, 1, { "Content-Type: application/octet-stream" }
+    asked.body, asked.most, asked.headers = files, 1, { "Content-Type: application/octet-stream" }
   end
-  return common.adapter(settings, service)
+  return service.adapter(settings, asked)
 end
 
 return { new = new, defaults = { model = "plain" } }

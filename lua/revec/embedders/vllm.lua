@@ -5,12 +5,12 @@
 -- can do so.
 
 local adapters = require "revec.adapters.common"
-local common = require "revec.embedders.common"
+local service = require "revec.embedders.service"
 
 local function new(settings)
   if settings.text ~= nil and type(settings.text) ~= "string" then return nil, "text: a string expected, got " .. type(settings.text) end
   local text = settings.text and ',{"type":"text","text":' .. adapters.quote(settings.text) .. "}" or ""
-  return common.adapter(settings, {
+  return service.adapter(settings, {
     kind = "vllm", endpoint = "/embeddings", most = 1,
     fields = { model = settings.model, encoding_format = "float", dimensions = settings.dimension },
     list = { '"messages":[{"role":"user","content":[', text .. "]}]" },

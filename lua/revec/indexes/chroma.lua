@@ -8,7 +8,6 @@ local core = require "revec.core"
 local common = require "revec.adapters.common"
 local options = require "revec.options"
 
-local MAX_ANSWER = 16 * 2 ^ 20
 
 local Chroma = {
   kind = "chroma",
@@ -39,7 +38,7 @@ local function new(settings)
       collection = { json = true, whole = true, accept = { 404 } },
       count = { whole = true },
       create = { method = "POST", headers = common.json, json = true, whole = true },
-      post = { method = "POST", headers = common.json, json = true, whole = true, max_bytes = MAX_ANSWER },
+      post = { method = "POST", headers = common.json, json = true, whole = true, max_bytes = common.MAX_ANSWER },
       delete = { method = "DELETE", json = true, whole = true, accept = { 404 } },
     },
     name = name,

@@ -57,10 +57,12 @@ function Sqlite:call(method, ...)
   return result, more
 end
 
--- What is read of a collection that is not there looks empty.
-function Sqlite:missing()
+-- A result; what is read of a collection that is not there looks empty, and is a failure.
+function Sqlite:unless_missing(result, is_empty)
+  if not is_empty then return result end
   local info, why = self:info()
-  if not info then return why or failure(("%s: no %s collection"):format(self.where, self.collection), "not_found") end
+  if info then return result end
+  return nil, why or failure(("%s: no %s collection"):format(self.where, self.collection), "not_found")
 end
 
 function Sqlite.check_id(_, id)
@@ -83,11 +85,7 @@ end
 function Sqlite:find(_, ids)
   local found, why = self:call("has", ids)
   if not found then return nil, why end
-  if not next(found) then
-    why = self:missing()
-    if why then return nil, why end
-  end
-  return found
+  return self:unless_missing(found, not next(found))
 end
 
 function Sqlite:put(_, records)
@@ -105,20 +103,14 @@ end
 
 function Sqlite:count()
   local count, why = self:call("count")
-  if count ~= 0 then return count, why end
-  why = self:missing()
-  if why then return nil, why end
-  return count
+  if not count then return nil, why end
+  return self:unless_missing(count, count == 0)
 end
 
 function Sqlite:search(_, vector, top)
   local hits, why = self:call("search", vector:json(), top)
   if not hits then return nil, why end
-  if not hits[1] then
-    why = self:missing()
-    if why then return nil, why end
-  end
-  return hits
+  return self:unless_missing(hits, not hits[1])
 end
 
 function Sqlite:drop()

@@ -148,7 +148,12 @@ function Pipeline:create()
       local dropped, failure = adapter:drop(ask)
       if not dropped then return nil, failure end
     end
-    return adapter:create(ask, self:identity())
+    local created, failure = adapter:create(ask, self:identity())
+    if created then return true end
+    -- Another run may just have made it.
+    local info = not options.swap and adapter:info(ask)
+    if info and not differs(info, self:identity()) then return true end
+    return nil, failure
   end, function(created, failure)
     if created then return self:open_collection() end
     self.created = false
