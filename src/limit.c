@@ -18,6 +18,7 @@ static const double STEP = 0.25;    /* the first rise; it doubles up to 1 while 
 static const double CUT = 0.08;     /* how far below the ceiling a cut takes the rate */
 static const double MIN_FLAT_S = 3; /* from a cut back to the ceiling */
 static const double BORNE_S = 2;     /* longer than what is known of the second before distorts */
+static const double SLOW_S = 0.1;    /* a round that takes longer */
 static const double SLACK_S = 0.005; /* timers are late: so much may be made up for */
 static const double REST_S = 0.05, MAX_REST_S = 0.8; /* no request so long after a refusal, at least and at most */
 
@@ -109,10 +110,11 @@ static void keep_anew(struct rv_limit *l, int limit)
     l->fruitless = 2;
 }
 
-/* How much the limit grows by an accepted request: by a round it trebles while that pays, then doubles. */
+/* How much the limit grows by an accepted request: by a round it trebles while that pays, then doubles. Where rounds are short it
+ * always doubles: there is no time to be won, and refusals come so close upon each other that they look like a limit in time. */
 static int rise(const struct rv_limit *l)
 {
-    return l->phase == RV_LIMIT_START && !l->fruitless ? 2 : 1;
+    return l->phase == RV_LIMIT_START && !l->fruitless && l->latency > SLOW_S ? 2 : 1;
 }
 
 static void judge_round(struct rv_limit *l, double goodput)
