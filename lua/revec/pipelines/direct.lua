@@ -2,7 +2,7 @@
 --
 -- Images go through four stages, each of which takes several at once: they are gathered until a group is full, or until
 -- nothing else is under way. A group that fails is done again one by one, so that one image does not sink the rest.
--- How a service is asked stands in its adapter (doc/direct.md); what a pipeline is, in pipelines/api.lua.
+-- How a service is asked stands in its adapter (doc/adapters.md); what a pipeline is, in pipelines/api.lua.
 
 local adapters = require "revec.adapters"
 local common = require "revec.adapters.common"
