@@ -97,9 +97,7 @@ describe("a direct rebuild", function()
 
     it("finds an image by itself, best first, and says how near the others are", function()
       assert.equal(0, command().code)
-      local find = assert(io.popen("find " .. process.quote(storage) .. " -type f | sort | head -n 1"))
-      local image = find:read("*l")
-      find:close()
+      local image = harness.run { command = { "sh", "-c", "find " .. process.quote(storage) .. " -type f | sort" } }.stdout:match("^[^\n]+")
       local found = harness.run { args = { "search", image, "--top", "3" }, cwd = dir }
       assert.equal(0, found.code, found.output)
       local scores = {}

@@ -132,11 +132,15 @@ describe("the storage", function()
     local storage = harness.tree(names)
     local config = harness.tempdir() .. "/config.lua"
     harness.write(config, string.format([[
-      local gone
+      local storage, gone = %q, false
       return { filter = function(image)
-        gone = gone or os.execute("rm -rf '%s/b' '%s/c'")
+        for _, folder in ipairs(gone and {} or { "b", "c" }) do
+          assert(os.remove(storage .. "/" .. folder .. "/in " .. folder .. ".jpg"))
+          assert(os.remove(storage .. "/" .. folder))
+        end
+        gone = true
         return not image.filename:find("skip", 1, true)
-      end }]], storage, storage))
+      end }]], storage))
     local s = server.start "return function(request, reply) reply.correctly() end"
     local result = run(nil, storage, s, { "--config", config })
     local told = counts(result)

@@ -186,9 +186,8 @@ describe("ids of any bytes", function()
     assert.same({ total = 2, succeeded = 1, failed = 1, skipped = 0 }, statistics(result))
     local entries = harness.records(result.cwd)[1]
     assert.equal(storage .. "/caf\239\191\189.jpg", entries[1].path)
-    local core_free = io.popen("printf %s '" .. entries[1].path_base64 .. "' | base64 -d")
-    assert.equal(storage .. "/caf\233.jpg", core_free:read("*a"))
-    core_free:close()
+    local core_free = harness.run { command = { "base64", "-d" }, stdin = entries[1].path_base64 }
+    assert.equal(storage .. "/caf\233.jpg", core_free.stdout)
     assert.is_string(cjson.encode(entries))
   end)
 end)

@@ -400,7 +400,7 @@ describe("a file", function()
     stores[1]:close()
     harness.shell("chmod 444 '" .. folder .. "/index'")
     -- Root may write anything, unless it gives that right up.
-    local wrapper = io.popen("id -u"):read("*n") == 0 and { "setpriv", "--bounding-set=-all", "--inh-caps=-all" } or nil
+    local wrapper = harness.run { command = { "id", "-u" } }.stdout == "0\n" and { "setpriv", "--bounding-set=-all", "--inh-caps=-all" } or nil
     local result = child([[
       local store = require "revec.store"
       print(store.open(arg[1]))
@@ -453,7 +453,7 @@ describe("a file", function()
       assert(assert(db:prepare("BEGIN EXCLUSIVE")):execute())
       print("locked")
       io.stdout:flush()
-      os.execute("exec sleep 30")
+      require("socket").sleep(30)
     ]]
     other:wait_for("locked")
     local why = folder .. "/index: locked by another process for more than 0.05 s: try again when that is done"
