@@ -92,6 +92,7 @@ describe("a process with little", function()
 
   -- A user of whom nothing else runs, as root has no limit of processes.
   local user = 50000 + process.own_pid % 10000
+  local sanitizers = (os.getenv("LD_PRELOAD") or ""):find("tsan", 1, true) and 1 or 0 -- a thread of its own
   for threads, lines in ipairs { "revec: engine: no thread can be started\n", "revec: %-%-storage%-path: [^\n]*: no thread can be started\n" } do
     it("right to start threads (H13) says so in one line: " .. threads - 1 .. " of 2", function()
       if harness.run({ command = { "id", "-u" } }).stdout ~= "0\n" then return pending("only root may run the command as another user") end
@@ -100,7 +101,7 @@ describe("a process with little", function()
       local storage = harness.tree { "a.jpg" }
       harness.shell("chmod 755 '" .. storage .. "'")
       local result = harness.run {
-        command = behind("setpriv", "--reuid=" .. user, "--regid=" .. user, "--clear-groups", "prlimit", "--nproc=" .. threads),
+        command = behind("setpriv", "--reuid=" .. user, "--regid=" .. user, "--clear-groups", "prlimit", "--nproc=" .. threads + sanitizers),
         args = { "--storage-path", storage, "--api-url", s.url, "--failed-dir", dir },
         env = { LC_ALL = "C", ASAN_OPTIONS = "detect_leaks=0" }, -- which takes a thread
       }
