@@ -62,7 +62,7 @@ describe("which images", function()
     local dir = harness.tree { "a.jpg", "closed/b.jpg" }
     harness.shell("chmod 000 '" .. dir .. "/closed'; chmod 755 '" .. dir .. "'")
     local result = harness.run {
-      command = { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", harness.lua_command() .. " '"
+      command = { "setpriv", "--bounding-set=-all", "--inh-caps=-all", "sh", "-c", harness.lua_command() .. " '"
         .. harness.root .. "/rebuild.lua' --dry-run --exclude closed --storage-path '" .. dir .. "'" },
       env = { LC_ALL = "C" },
     }
