@@ -121,6 +121,13 @@ describe("a direct rebuild", function()
       assert.matches("Succeeded: 13\n.*Records in the index: 13\n", run.stderr)
     end)
 
+    it("tells of no proxy that nobody goes through", function()
+      local run = harness.run { args = { "--direct", "--storage-path", storage, "--lang", "en" }, cwd = dir,
+        env = { https_proxy = "http://proxy.invalid:1", http_proxy = "http://proxy.invalid:1" } }
+      assert.equal(0, run.code, run.output)
+      assert.is_nil(run.stderr:find("proxy", 1, true))
+    end)
+
     it("asks nobody and makes no file in a dry run", function()
       local run = command("--dry-run")
       assert.equal(0, run.code, run.output)

@@ -6,6 +6,7 @@
 #include "thread.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -66,7 +67,7 @@ static void do_work(const struct rv_task *task, struct rv_work *w)
     free(json);
     if (!w->vector && !w->kind) {
         w->kind = "bad_answer";
-        strncpy(w->why, why ? why : "out of memory", sizeof w->why - 1);
+        snprintf(w->why, sizeof w->why, "%s", why ? why : "out of memory");
     }
     w->seconds = rv_now() - began;
 }

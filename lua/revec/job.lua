@@ -14,7 +14,7 @@ local sources = require "revec.sources"
 local Job = {}
 Job.__index = Job
 
-local IMAGES_PER_STEP = 128 -- see pipelines/api.lua
+local IMAGES_PER_STEP = 128 -- so that a step is over within half a millisecond or so: a host may have other things to do
 
 --- @param options as options.resolve gives them
 -- @return job, or nil and one line that says why it cannot start

@@ -73,8 +73,8 @@ local function warn(settings, log, say)
   if settings.http2 and tonumber(major) * 100 + tonumber(minor) < 804 then
     log:add("WARNING", "http2", say("old_http2", core.libcurl:match("^%S+")))
   end
-  local scheme = settings.direct and "https" or settings.api_url:match("^(%a+):") or "http"
-  local proxy = settings.proxy or os.getenv(scheme:lower() .. "_proxy") or os.getenv("all_proxy")
+  local scheme = settings.api_url:match("^(%a+):") or "http"
+  local proxy = settings.proxy or not settings.direct and (os.getenv(scheme:lower() .. "_proxy") or os.getenv("all_proxy"))
   if proxy and proxy ~= "" and not settings.unix_socket then log:add("INFO", "proxy", say("proxy", options.redact(proxy))) end
   if settings.verify and (settings.force_reindex or settings.no_skip_indexed) then
     log:add("WARNING", "presence", say("presence"))
