@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 enum { MAX_PROBE_WAIT_S = 5 };
+static const double RATE_SLACK_S = 0.01;
 
 void rv_host_init(struct rv_host *h, const struct rv_settings *settings)
 {
@@ -55,9 +56,10 @@ double rv_host_wakes(const struct rv_host *h, double now)
 
 int rv_host_sending(struct rv_host *h, double now)
 {
-    /* A slot that was missed by more than a tenth of a second is lost, not made up for in a burst. */
+    /* A timer that is late is made up for, so that the rate is used; more would be a burst that a backend which permits
+     * hardly more refuses. */
     if (h->rate > 0)
-        h->next_slot = fmax(h->next_slot, now - 0.1) + 1 / h->rate;
+        h->next_slot = fmax(h->next_slot, now - RATE_SLACK_S) + 1 / h->rate;
     return h->adaptive ? rv_limit_sent(&h->limit, now) : 0;
 }
 

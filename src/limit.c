@@ -9,18 +9,21 @@ enum {
     MAX_STALLS = 3,     /* rounds without a gain end the start */
     MIN_ANSWERS = 60,   /* in a window: fewer tell chance from gain badly, unless the gain is to be large */
     MAX_KEPT = 16,      /* windows between two tries, at most */
+    FLAT = 200,         /* requests from a cut back to the ceiling, at least */
     REST = 4,           /* requests that a rest after a refusal costs: the lower the rate, the more a refusal weighs */
 };
 static const double STALL = 1.25;   /* a round that brings less than this is without a gain */
 static const double GAIN = 0.3;     /* what a higher limit has to bring, as a part of its rise */
 static const double LOSS = 0.98;    /* what a lower limit may cost */
 static const double STEP = 0.25;    /* the first rise; it doubles up to 1 while it pays */
+static const double FEWER = 0.8;    /* a part of the requests at once that is clearly fewer, whatever is under way on a slow network */
 static const double CUT = 0.08;     /* how far below the ceiling a cut takes the rate */
 static const double MIN_FLAT_S = 3; /* from a cut back to the ceiling */
-static const double BORNE_S = 2;     /* longer than what is known of the second before distorts */
+static const double BORNE_S = 1.6;  /* longer than what is known of the second before distorts, and than one without an answer */
 static const double SLOW_S = 0.1;    /* a round that takes longer */
 static const double SLACK_S = 0.005; /* timers are late: so much may be made up for */
-static const double REST_S = 0.05, MAX_REST_S = 0.8; /* no request so long after a refusal, at least and at most */
+static const double REST_S = 0.05, MAX_REST_S = 0.5; /* no request so long after a refusal, at least and at most */
+static const double HELD_S = 1; /* refused for longer than that, it is no matter of a second */
 
 static void start(struct rv_limit *l)
 {
@@ -78,8 +81,8 @@ static void cut(struct rv_limit *l, double refused, double least, double wait, d
     l->ceiling = refused;
     l->least = least * refused;
     lower(l, now);
-    l->flat = fmax(MIN_FLAT_S, fmax(DEBT / l->ceiling, 30 * wait));
-    l->rest = fmin(MAX_REST_S / 2, fmax(REST_S, REST / l->ceiling));
+    l->flat = fmax(MIN_FLAT_S, fmax(FLAT / l->ceiling, 30 * wait));
+    l->rest = fmin(MAX_REST_S, fmax(REST_S, REST / l->ceiling));
     l->grows_since = INFINITY;
     l->cut_at = now;
 }
@@ -161,7 +164,7 @@ static void begin_try(struct rv_limit *l, bool may_lower, double now)
 /* Every answer that is no refusal; latency 0 for one that failed. */
 static void observe(struct rv_limit *l, bool accepted, double latency, double now)
 {
-    if (l->limit < l->target && accepted) {
+    if (l->limit < l->target && accepted && !l->probing) {
         l->limit = (int)fmin(l->target, l->limit + rise(l));
         if (l->limit == l->target && l->phase == RV_LIMIT_TRY)
             l->settling = l->in_flight + 1;
@@ -209,33 +212,34 @@ static bool refused_at_rate(struct rv_limit *l, double wait, double now)
         /* What was borne for a while cannot be wrong by much. */
         cut(l, rate(l, now), now - l->grows_since > BORNE_S ? 1 - CUT : 0.5, wait, now);
     } else { /* nothing was accepted since the cut */
-        l->rest *= 2;
-        if (l->rest <= MAX_REST_S / 2) /* the longer it is, the less there is of an earlier second in what is known */
-            lower(l, now);
+        l->rest = fmin(MAX_REST_S, 2 * l->rest);
+        lower(l, now);
     }
     l->next_at = now + l->rest;
-    return l->rest > MAX_REST_S;
+    return now - l->cut_at > HELD_S;
 }
 
 static bool refused_at_once(struct rv_limit *l, int level, double wait, double now)
 {
     /* With clearly fewer it is refused too, and nothing accepted between: it is no matter of how many at once. */
-    if (l->suspect && (level == 1 || level < 0.9 * l->suspect)) {
+    if (l->suspect && (level == 1 || level <= FEWER * l->suspect)) {
         l->suspect = 0;
         if (recently(l, now) < MIN_ACCEPTED) {
             start(l); /* nothing is known: anew, after the hold */
             return true;
         }
         cut(l, recently(l, now), 0.5, wait, now);
-        l->rest *= 2; /* the second refusal already */
+        /* A burst may have used up a second of the backend's clock at any time of it, a known rate does so near its end. */
+        l->rest = MAX_REST_S;
         l->next_at = now + l->rest;
         return false;
     }
     l->suspect = level;
+    l->probing = true;
     l->cut_at = now;
     l->step = l->phase == RV_LIMIT_START ? 1 : STEP;
     /* Lower than just below, so that the next request tells something; what is accepted leads back up. */
-    keep_anew(l, (int)fmax(1, fmin(l->limit, 0.75 * level)));
+    keep_anew(l, (int)fmax(1, fmin(l->limit, FEWER * level)));
     l->target = (int)fmax(1, level - 1);
     return false;
 }
@@ -260,8 +264,10 @@ static void accepted(struct rv_limit *l, double sent, double now)
     if (!(l->ceiling > 0)) {
         observe(l, true, latency, now);
     } else if (l->grows_since > now) {
-        if (sent > l->cut_at)
-            l->grows_since = l->limits_at = now;
+        if (sent > l->cut_at) {
+            l->grows_since = sent;
+            l->limits_at = now;
+        }
     } else if (rate(l, now) <= 2 * recently(l, now)) {
         l->limits_at = now;
     } else if (now - l->limits_at > l->flat) {
@@ -283,6 +289,7 @@ int rv_limit_level(const struct rv_limit *l, double now)
 int rv_limit_sent(struct rv_limit *l, double now)
 {
     l->in_flight++;
+    l->probing = false;
     l->reached |= l->in_flight >= l->limit;
     if (!(l->window_at > 0))
         l->window_at = now;

@@ -15,7 +15,8 @@
  * Rate: when the next request after such a cut, with clearly fewer in flight, is refused too, it is no matter of how
  * many at once. From then on requests are spaced, as in the adaptive mode of the AWS SDKs: a refusal takes the rate 8 %
  * below what was borne, from where it grows along CUBIC's curve (RFC 9438), level around the old ceiling and ever faster
- * beyond, until something else limits it.
+ * beyond, until something else limits it. Nothing is sent for a while after a refusal: most limits count by the second of
+ * some clock, and until that is over each request is refused.
  */
 #ifndef RV_LIMIT_H
 #define RV_LIMIT_H
@@ -38,6 +39,7 @@ struct rv_limit {
     double latency;       /* of accepted requests, lately, rather the least; 0 before the first */
     /* What refusals told: */
     int suspect;          /* the level at the last cut, 0 when something was accepted that was sent since */
+    bool probing;         /* nothing was sent yet since then */
     double debt;          /* requests to be accepted before the limit may be tried higher */
     double no_higher_until;
     double cut_at;        /* the last cut; what was sent before tells nothing of the limit after */

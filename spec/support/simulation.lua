@@ -2,9 +2,7 @@
 
 local internals = require("revec.internals")
 
-local NETWORK_S = 0.001 -- there and back
-
-local M = { NETWORK_S = NETWORK_S }
+local M = { NETWORK_S = 0.001 } -- there and back, where a run is not told otherwise
 
 -- A generator of its own, the same under every Lua.
 local function randomizer(seed)
@@ -162,7 +160,7 @@ end
 
 -- ---- the client: as the I/O thread, with always enough to send ----
 
---- @param options of the host; seed
+--- @param options of the host; seed; network: seconds there and back
 -- @return function(from, to) -> accepted per second, refused share and mean limit between two times in seconds
 function M.run(backend, seconds, options)
   local world = new_agenda()
@@ -173,6 +171,7 @@ function M.run(backend, seconds, options)
   host:connected()
   local answer = backend(world)
   local in_flight, woken_at = 0, nil
+  local one_way = (options.network or M.NETWORK_S) / 2
   local log = {}
   local pump
 
@@ -189,9 +188,9 @@ function M.run(backend, seconds, options)
     while in_flight < host:limit(world.now) do
       in_flight = in_flight + 1
       local sent_at, level = world.now, host:sending(world.now)
-      world.at(world.now + NETWORK_S / 2, function()
+      world.at(world.now + one_way, function()
         answer(function(outcome)
-          world.at(world.now + NETWORK_S / 2, function() ended(sent_at, level, outcome) end)
+          world.at(world.now + one_way, function() ended(sent_at, level, outcome) end)
         end)
       end)
     end
