@@ -12,18 +12,18 @@ enum {
     FLAT = 200,         /* requests from a cut back to the ceiling, at least */
     REST = 4,           /* requests that a rest after a refusal costs: the lower the rate, the more a refusal weighs */
 };
-static const double STALL = 1.25;   /* a round that brings less than this is without a gain */
-static const double GAIN = 0.3;     /* what a higher limit has to bring, as a part of its rise */
-static const double LOSS = 0.98;    /* what a lower limit may cost */
-static const double STEP = 0.25;    /* the first rise; it doubles up to 1 while it pays */
-static const double FEWER = 0.8;    /* a part of the requests at once that is clearly fewer, whatever is under way on a slow network */
-static const double CUT = 0.08;     /* how far below the ceiling a cut takes the rate */
-static const double MIN_FLAT_S = 3; /* from a cut back to the ceiling */
-static const double BORNE_S = 1.6;  /* longer than what is known of the second before distorts, and than one without an answer */
+static const double STALL = 1.25;    /* a round that brings less than this is without a gain */
+static const double GAIN = 0.3;      /* what a higher limit has to bring, as a part of its rise */
+static const double LOSS = 0.98;     /* what a lower limit may cost */
+static const double STEP = 0.25;     /* the first rise; it doubles up to 1 while it pays */
+static const double FEWER = 0.8;     /* so great a part of the requests at once, or less, is clearly fewer */
+static const double CUT = 0.08;      /* how far below the ceiling a cut takes the rate */
+static const double MIN_FLAT_S = 3;  /* from a cut back to the ceiling */
+static const double BORNE_S = 1.6;   /* longer than what is known of the last second, or a second's stall, misleads */
 static const double SLOW_S = 0.1;    /* a round that takes longer */
 static const double SLACK_S = 0.005; /* timers are late: so much may be made up for */
 static const double REST_S = 0.05, MAX_REST_S = 0.5; /* no request so long after a refusal, at least and at most */
-static const double HELD_S = 1; /* refused for longer than that, it is no matter of a second */
+static const double HELD_S = 1;      /* refused for longer than that, it is no matter of a second */
 
 static void start(struct rv_limit *l)
 {
