@@ -18,11 +18,14 @@ local harness = { root = process.root, read = process.read }
 
 local folders, runs, backends = {}, {}, {}
 
--- Under a sanitizer (make sanitize) only the interpreter is run with it, and this checkout's scripts take the core built
+-- Under a sanitizer (make sanitize) only the interpreter is run with it, and this checkout's scripts take the modules built
 -- with it.
 local sanitizer = os.getenv("REVEC_BUILD") and os.getenv("LD_PRELOAD")
-local sanitized_core = [[package.preload["revec.core"] = function(name)
-  return assert(package.loadlib(%q .. "/" .. _VERSION:match("%%d+%%.%%d+") .. "/revec/core.so", "luaopen_revec_core"))(name)
+local sanitized_modules = [[for _, module in ipairs { "core", "describe", "digest", "store" } do
+  package.preload["revec." .. module] = function(name)
+    local path = %q .. "/" .. _VERSION:match("%%d+%%.%%d+") .. "/revec/" .. module .. ".so"
+    return assert(package.loadlib(path, "luaopen_revec_" .. module))(name)
+  end
 end]]
 
 local function interpreter(script)
@@ -31,7 +34,7 @@ local function interpreter(script)
   for word in (wish or ""):gmatch("%S+") do words[#words + 1] = word end
   if sanitizer and (not script or script:sub(1, #harness.root) == harness.root) then
     words[#words + 1] = "-e"
-    words[#words + 1] = sanitized_core:format(paths.build)
+    words[#words + 1] = sanitized_modules:format(paths.build)
   end
   return words
 end
