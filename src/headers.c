@@ -2,6 +2,7 @@
 #include "headers.h"
 #include "retry.h"
 
+#include <curl/curl.h>
 #include <math.h>
 #include <string.h>
 #include <strings.h>
@@ -34,7 +35,10 @@ static bool header_is(const char *line, size_t len, const char *name, char *valu
 
 void rv_headers_line(struct rv_headers *h, const char *line, size_t len)
 {
-    h->ended = line[0] == '\r' || line[0] == '\n';
+    if (line[0] == '\r' || line[0] == '\n')
+        h->ended = true;
+    else if (len > 5 && !memcmp(line, "HTTP/", 5))
+        h->ended = false; /* The answer behind an interim one. Other lines behind the end are trailers. */
     if (header_is(line, len, "Date", h->date, sizeof h->date))
         return;
     char wait[sizeof h->until];
@@ -45,7 +49,7 @@ void rv_headers_line(struct rv_headers *h, const char *line, size_t len)
     /* Of several the largest counts; a date can be told only once the Date header is known. */
     if (wait[0] >= '0' && wait[0] <= '9')
         h->retry_after = fmax(h->retry_after, rv_retry_after(wait, NULL, 0));
-    else
+    else if (curl_getdate(wait, NULL) > curl_getdate(h->until, NULL))
         memcpy(h->until, wait, sizeof wait);
 }
 

@@ -50,7 +50,7 @@ int rv_host_limit(const struct rv_host *h, double now)
 double rv_host_wakes(const struct rv_host *h, double now)
 {
     if (h->state == RV_IO_PAUSED)
-        return fmin(h->probe_at, h->silent_since + h->down_timeout);
+        return h->probes ? fmin(h->probe_at, h->silent_since + h->down_timeout) : h->probe_at;
     return fmax(now, opens_at(h));
 }
 
@@ -155,7 +155,8 @@ void rv_host_probed(struct rv_host *h, double now)
 
 void rv_host_tick(struct rv_host *h, double now)
 {
-    if (h->state == RV_IO_PAUSED && now - h->silent_since >= h->down_timeout)
+    /* Attempts that hang may take longer than that by themselves: it is given up only when a probe was silent, too. */
+    if (h->state == RV_IO_PAUSED && h->probes && now - h->silent_since >= h->down_timeout)
         h->state = RV_IO_DOWN;
     else if (h->throttles && now >= h->held_until && now - h->throttled_since >= h->down_timeout)
         h->state = RV_IO_DOWN;

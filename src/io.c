@@ -128,14 +128,16 @@ static bool may_have_landed(const struct rv_request *r)
 }
 
 /* The asking was answered: the request is done, or it is sent again. */
-static void asked(struct rv_io *io, struct rv_request *r)
+static void asked(struct rv_io *io, struct rv_request *r, double now)
 {
     r->asking = false;
     r->landed = r->status >= 200 && r->status < 300;
     if (r->landed)
         done(io, r);
+    else if (io->drained)
+        hand_back(io, r);
     else
-        make_ready(io, r);
+        wait_for(io, r, now); /* it is a retry, for which there is a budget */
 }
 
 /* An attempt of r has ended and was judged: tell the host, then end it or put it off. */
@@ -145,7 +147,7 @@ static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_a
     struct rv_policy policy = io->settings.policy;
     if (r->route->max_retries >= 0)
         policy.max_retries = r->route->max_retries;
-    struct rv_decision d = rv_decide(&policy, r->kind, r->status, *counted, r->tries, io->host.throttles,
+    struct rv_decision d = rv_decide(&policy, r->kind, r->status, *counted, r->backoffs, io->host.throttles,
                                      retry_after, rv_random());
     rv_host_ended(&io->host, r, &d, retry_after, now);
     if (r->route == &io->probe_route) {
@@ -158,7 +160,7 @@ static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_a
     *counted += d.counts;
     io->throttled += d.holds;
     if (r->asking && r->kind == RV_OK) {
-        asked(io, r);
+        asked(io, r, now);
     } else if (!d.retry) {
         done(io, r);
     } else if (io->drained || io->host.state == RV_IO_DOWN) {
@@ -168,10 +170,12 @@ static void attempt_ended(struct rv_io *io, struct rv_request *r, double retry_a
         tell_retry(io, r, d.delay);
         if (may_have_landed(r))
             r->asking = r->urgent = true;
-        if (d.holds)
+        if (d.holds) {
             rv_list_push_front(&io->urgent, r); /* the whole host waits, and this one was first */
-        else
+        } else {
+            r->backoffs++;
             wait_for(io, r, now + d.delay);
+        }
     }
 }
 
@@ -337,7 +341,7 @@ static double idle_time(const struct rv_io *io, double now)
     int limit = rv_host_limit(&io->host, now);
     double due = io->ready.count || io->urgent.count ? now : io->waiting.count ? io->waiting.items[0]->due : until;
     if (io->host.state == RV_IO_PAUSED)
-        until = rv_host_wakes(&io->host, now);
+        until = fmin(until, rv_host_wakes(&io->host, now));
     else if (!limit)
         until = fmin(until, fmax(due, rv_host_wakes(&io->host, now)));
     else if (io->active < limit)

@@ -71,6 +71,7 @@ struct rv_request {
     int counted;     /* attempts that used up a retry, plus the last one */
     int ask_counted; /* the same of the asking */
     int tries;       /* attempts of every sort */
+    int backoffs;    /* waits of its own so far */
     int sends;       /* times that it went on the wire, libcurl's own re-sends included */
     double sent_at;  /* rv_now() when the last attempt began */
     int level;       /* … and what rv_host_sending told of it */

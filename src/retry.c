@@ -107,7 +107,7 @@ double rv_backoff(double base, int n, double random)
     return random * fmin(RV_MAX_DELAY_S, ldexp(base, n > 60 ? 60 : n));
 }
 
-struct rv_decision rv_decide(const struct rv_policy *policy, enum rv_kind kind, int status, int counted, int tries,
+struct rv_decision rv_decide(const struct rv_policy *policy, enum rv_kind kind, int status, int counted, int backoffs,
                              int throttles, double retry_after, double random)
 {
     struct rv_decision d = {.counts = true};
@@ -144,7 +144,7 @@ struct rv_decision rv_decide(const struct rv_policy *policy, enum rv_kind kind, 
         break;
     }
     if (d.retry)
-        d.delay = fmax(rv_backoff(policy->retry_delay, tries, random), retry_after);
+        d.delay = fmax(rv_backoff(policy->retry_delay, backoffs, random), retry_after);
     return d;
 }
 

@@ -88,11 +88,11 @@ struct rv_decision {
 };
 
 /*
- * counted: attempts of this request that counted, before this one; tries: all of them, before this one;
+ * counted: attempts of this request that counted, before this one; backoffs: waits of its own, before this one;
  * throttles: throttled answers in a row from the host, before this one; retry_after: seconds the server
  * asked for, negative when it did not; random: [0, 1).
  */
-struct rv_decision rv_decide(const struct rv_policy *policy, enum rv_kind kind, int status, int counted, int tries,
+struct rv_decision rv_decide(const struct rv_policy *policy, enum rv_kind kind, int status, int counted, int backoffs,
                              int throttles, double retry_after, double random);
 
 /* random * min(RV_MAX_DELAY_S, base * 2^n) seconds. */

@@ -18,8 +18,9 @@ enum {
     MAX_HEADER_BYTES = 64 * 1024,
     MAX_HEAD = 8192,      /* of a failure's body, kept to say why */
     MAX_GOOD_HEAD = 1024, /* of a good answer's, which may yet turn out to tell of a failure */
-    /* uvicorn closes idle connections after 5 s; one that is older is not worth the risk of a re-send. */
-    MAX_IDLE_S = 4,
+    /* uvicorn closes idle connections after 5 s; one that is older is not worth the risk of a re-send. libcurl counts
+     * whole seconds: this is up to 4 of them. */
+    MAX_IDLE_S = 3,
     MAX_LIFETIME_S = 300,
     /* Four times libcurl's: a vector of 50 KB comes with one call, for a quarter less CPU (bench/cpu, bare-64k). */
     RECEIVE_BUFFER = 64 * 1024,
@@ -329,6 +330,8 @@ static enum rv_transport transport(const struct rv_transfer *t, CURLcode code)
         return RV_TRANSPORT_TLS;
     case CURLE_WEIRD_SERVER_REPLY: case CURLE_UNSUPPORTED_PROTOCOL: case CURLE_BAD_CONTENT_ENCODING:
         return RV_TRANSPORT_GARBAGE;
+    case CURLE_OUT_OF_MEMORY: /* libcurl says so of a header line of over 100 KB, too */
+        return t->sends && !t->headers_read.ended ? RV_TRANSPORT_CAPPED : t->sends ? RV_TRANSPORT_CUT : RV_TRANSPORT_CONNECT;
     case CURLE_OPERATION_TIMEDOUT:
         return t->sends ? RV_TRANSPORT_TIMEOUT : RV_TRANSPORT_CONNECT;
     default:

@@ -119,6 +119,8 @@ describe("a host that does not answer", function()
     local host = running { down_timeout = 60 }
     for i = 1, 10 do host:silent(100 + i, "refused") end
     host:probing()
+    host:probed(110)
+    host:probing()
     assert.near(161, host:wakes(110), SLACK)
     host:tick(161 - SLACK)
     assert.equal("paused", state(host))
@@ -127,8 +129,25 @@ describe("a host that does not answer", function()
     assert.equal(0, host:limit(161))
   end)
 
+  it("is not down before a probe was silent, too, however long the attempts took", function()
+    local host = running { down_timeout = 60 }
+    for i = 1, 10 do host:silent(i < 6 and 60 or 120, "timed out") end
+    host:tick(120)
+    assert.equal("paused", state(host))
+    assert.is_true(host:probe_due(120))
+    host:probing()
+    assert.is_true(host:wakes(120) > 1e6)
+    host:tick(179)
+    assert.equal("paused", state(host))
+    host:silent(180, "timed out")
+    host:probed(180)
+    host:tick(180)
+    assert.equal("down", state(host))
+  end)
+
   it("stays down whatever still comes", function()
     local host = gone { down_timeout = 1 }
+    host:probed(1)
     host:tick(1)
     host:answered(2)
     host:answered(2, 5)

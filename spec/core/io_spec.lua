@@ -74,6 +74,36 @@ describe("a retry", function()
   end)
 end)
 
+describe("a retry of what may have been done", function()
+  it("counts as one, and so does asking about it", function()
+    local engine, s = serve([[
+      if request.method == "POST" then return reply.cut(300, "fin") end
+      reply.not_indexed()
+    ]], { max_concurrent = 8, max_retries = 1, retry_delay = 0 })
+    local post, ask = engine:route { method = "POST", json = true }, engine:route { accept = { 404 } }
+    for i = 1, 200 do engine:submit(post, s.url .. "/?image_id=" .. i, i, false, ask, s.url .. "/?image_id=" .. i) end
+    assert.same({ cut_short = 200 }, count_kinds((engines.collect(engine, 200))))
+    local again, seen = 0, {}
+    for n, request in ipairs(s:requests()) do
+      if n > 280 then break end
+      if seen[request.target] then again = again + 1 end
+      seen[request.target] = true
+    end
+    assert.is_true(again <= 50 + 280 / 5 + 8, again)
+  end)
+
+  it("waits no longer for the times that it was throttled", function()
+    local engine, s, route = serve([[
+      if request.n <= 4 then return reply.json(429, "slow down") end
+      if request.n == 5 then return reply.json(503, "later") end
+      reply.json(200, "{}")
+    ]], { retry_delay = 0.02 })
+    local _, retries = engines.ask(engine, route, s.url .. "/")
+    assert.equal(5, #retries)
+    assert.is_true(retries[5].retry_in <= 0.02, retries[5].retry_in)
+  end)
+end)
+
 describe("throttling", function()
   it("holds all requests for as long as asked, and uses up no attempt", function()
     local engine, s, route = serve([[
@@ -186,6 +216,17 @@ describe("a backend that is not there", function()
     assert.equal(200, kinds.ok + kinds.pending)
     assert.is_true(kinds.pending > 0)
     assert.equal("down", engine:stats().state)
+  end)
+
+  it("that only hangs is probed before it is given up, and gone on with when it is back", function()
+    local engine, s, route = serve([[
+      if request.path == "/health" then state.back = true end
+      if not state.back then return reply.hang() end
+      reply.json(200, "{}")
+    ]], { max_concurrent = 5, timeout = 0.2, down_timeout = 0.1, max_retries = 5 })
+    for i = 1, 20 do engine:submit(route, s.url .. "/" .. i, i) end
+    assert.same({ ok = 20 }, count_kinds((engines.collect(engine, 20))))
+    assert.equal(1, s:count("/health"))
   end)
 end)
 

@@ -161,12 +161,12 @@ describe("decide", function()
     end)
 
     it("waits after " .. kind .. " for a random part of a growing time, or as long as it was asked to", function()
-      for tries = 0, 12 do
+      for backoffs = 0, 12 do
         for _, random in ipairs { 0, 0.25, 0.999 } do
-          local attempt = { kind = kind, status = status, tries = tries, random = random }
-          assert.near(random * math.min(60, 2 ^ tries), decide(attempt).delay, 1e-9)
+          local attempt = { kind = kind, status = status, backoffs = backoffs, random = random }
+          assert.near(random * math.min(60, 2 ^ backoffs), decide(attempt).delay, 1e-9)
           attempt.retry_after = 40
-          assert.near(math.max(40, random * math.min(60, 2 ^ tries)), decide(attempt).delay, 1e-9)
+          assert.near(math.max(40, random * math.min(60, 2 ^ backoffs)), decide(attempt).delay, 1e-9)
         end
       end
     end)
@@ -180,9 +180,9 @@ describe("decide", function()
   for _, kind in ipairs { "unreachable", "tls" } do
     it("goes on trying after " .. kind .. " without counting", function()
       for counted = 0, 10 do
-        for tries = 0, 200, 50 do
-          local d = decide { kind = kind, counted = counted, tries = tries }
-          assert.same({ retry = true, counts = false, holds = false, delay = math.min(30, 0.5 * 2 ^ tries) }, d)
+        for backoffs = 0, 200, 50 do
+          local d = decide { kind = kind, counted = counted, backoffs = backoffs }
+          assert.same({ retry = true, counts = false, holds = false, delay = math.min(30, 0.5 * 2 ^ backoffs) }, d)
         end
       end
     end)

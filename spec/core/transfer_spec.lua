@@ -1,6 +1,7 @@
 -- What one request sends, what is kept of its answer, and what an answer that is not as promised is called.
 
 require("spec.support.paths")
+local socket = require("socket")
 local census = require("spec.support.census")
 local engines = require("spec.support.engines")
 local server = require("spec.support.server")
@@ -67,6 +68,21 @@ describe("an answer", function()
       repeat until not reply.raw("X-Filler: " .. ("x"):rep(1000) .. "\r\n")
     ]]
     assert.equal("too_large", engines.ask(engine, engine:route {}, s.url .. "/").kind)
+  end)
+
+  it("is too large with one header line of a megabyte, and is not asked for again", function()
+    local engine, s = serve [[ reply.raw("HTTP/1.1 200 OK\r\nX-Filler: " .. ("x"):rep(1000000) .. "\r\n\r\n{}") ]]
+    local event = engines.ask(engine, engine:route {}, s.url .. "/")
+    assert.same({ "too_large", 1 }, { event.kind, event.sends })
+  end)
+
+  it("in chunks may end with trailers", function()
+    local engine, s = serve [[
+      reply.raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+        .. "2\r\n{}\r\n0\r\nX-Sum: 1\r\n\r\n")
+    ]]
+    local event = engines.ask(engine, engine:route { json = true }, s.url .. "/")
+    assert.same({ nil, 200, 1 }, { event.kind, event.status, event.sends })
   end)
 
   it("that is a failure is kept at its beginning, to say why", function()
@@ -154,6 +170,17 @@ describe("a request", function()
     assert.equal(3, engine:close())
   end)
 
+  it("does not go out on a connection that was idle for four seconds", function()
+    local engine, s = serve 'reply.json(200, "{}")'
+    local route = engine:route {}
+    engines.ask(engine, route, s.url .. "/")
+    local due = socket.gettime() + 4.05
+    engines.ask(engine, route, s.url .. "/")
+    socket.sleep(due - socket.gettime())
+    engines.ask(engine, route, s.url .. "/")
+    assert.equal(2, s:connections())
+  end)
+
   it("is not sent more than twice in one attempt", function()
     local engine, s = serve([[
       if request.path == "/warm" then reply.sleep(0.2) return reply.json(200, "{}") end
@@ -200,6 +227,11 @@ describe("Retry-After", function()
 
   it("of several is the longest", function()
     assert.equal(5, wait_after("Retry-After: 2\\r\\nretry-after:5\\r\\nRetry-After: abc\\r\\n"))
+  end)
+
+  it("of several dates is the latest", function()
+    local date, wait = "Date: Sun, 06 Nov 1994 08:49:37 GMT\\r\\n", "Retry-After: Sun, 06 Nov 1994 08:%s GMT\\r\\n"
+    assert.equal(60, wait_after(date .. wait:format("50:37") .. wait:format("49:47") .. "Retry-After: abc\\r\\n"))
   end)
 
   it("that is a date is measured by the server's clock, wherever that stands", function()

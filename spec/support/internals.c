@@ -192,7 +192,7 @@ static int in_classify(lua_State *L)
     return 1;
 }
 
-/* decide({max_retries, retry_delay}, {kind, status, counted, tries, throttles, retry_after, random}) -> decision */
+/* decide({max_retries, retry_delay}, {kind, status, counted, backoffs, throttles, retry_after, random}) -> decision */
 static int in_decide(lua_State *L)
 {
     struct rv_policy policy = {
@@ -201,7 +201,7 @@ static int in_decide(lua_State *L)
     };
     lua_getfield(L, 2, "kind");
     struct rv_decision d = rv_decide(&policy, check_kind(L, lua_gettop(L)), (int)number_field(L, 2, "status", 0),
-                                     (int)number_field(L, 2, "counted", 0), (int)number_field(L, 2, "tries", 0),
+                                     (int)number_field(L, 2, "counted", 0), (int)number_field(L, 2, "backoffs", 0),
                                      (int)number_field(L, 2, "throttles", 0), number_field(L, 2, "retry_after", -1),
                                      number_field(L, 2, "random", 0.5));
     lua_newtable(L);
