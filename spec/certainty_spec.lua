@@ -50,6 +50,23 @@ describe("an embed request whose answer did not arrive whole", function()
     end)
   end
 
+  it("is looked up, too, before a hook has it tried again", function()
+    s = server.start [[return function(request, reply)
+      if request.method == "GET" then
+        if state[request.id] == 2 then return reply.vector(request.id) end
+        return reply.not_indexed()
+      end
+      state[request.id] = (state[request.id] or 0) + 1
+      reply.cut(900, "rst")
+    end]]
+    local storage = harness.tree { "a.jpg" }
+    local config = harness.tempdir() .. "/config.lua"
+    harness.write(config, 'return { on_failure = function() return "retry" end }')
+    local result = run(s, storage, { "--max-retries", "1", "--config", config })
+    assert.equal(0, result.code, result.output)
+    assert.same({ 1, 2 }, { result.number("Succeeded"), s:count("^POST ") })
+  end)
+
   it("is embedded again at once under --force-reindex: asking would prove nothing", function()
     s = server.start [[return function(request, reply)
       if request.seen == 1 then return reply.cut(900, "rst") end

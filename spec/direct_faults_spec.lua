@@ -4,6 +4,7 @@ require "spec.support.paths"
 local cjson = require "cjson"
 local harness = require "spec.support.harness"
 local http = require "socket.http"
+local lfs = require "lfs"
 local revec = require "revec"
 local server = require "spec.support.server"
 
@@ -168,6 +169,23 @@ describe("a direct rebuild, when", function()
     assert.is_true(report.pending > 0)
     assert.equal(30, report.succeeded + report.failed + report.pending)
     assert.equal(0, report.failed)
+  end)
+
+  it("the storage goes away, ends before every image has failed", function()
+    local many = {}
+    for i = 1, 400 do many[i] = string.format("%03d.jpg", i) end
+    for _, what in ipairs { "moved away", "unmounted" } do
+      storage = harness.tree(many)
+      local away, s = harness.tempdir() .. "/away", serve()
+      local report = assert(revec.rebuild(options(s, s, { max_concurrent = 2, on_success = function()
+        if os.rename(storage, away) and what == "unmounted" then assert(lfs.mkdir(storage)) end
+      end })))
+      assert.equal("storage", report.reason)
+      assert.is_truthy(report.message:find(storage, 1, true))
+      assert.is_true(report.succeeded >= 1 and report.failed >= 100 and report.failed < 200, report.failed)
+      assert.equal(report.total, report.succeeded + report.failed + report.pending)
+      if what == "moved away" then assert(lfs.mkdir(storage)) end
+    end
   end)
 
   it("it is interrupted, stores what is embedded", function()

@@ -214,6 +214,13 @@ function Job:skip(image)
   self:close_image()
 end
 
+-- There may be nothing left where the images were: of a storage that is unmounted, not every image is to fail.
+function Job:check_storage()
+  local names, why = core.list(self.root)
+  if not names then self:stop("storage", why)
+  elseif #names == 0 then self:stop("storage", core.clean(self.root) .. ": nothing is left in it") end
+end
+
 local verdicts = { record = true, ignore = true, retry = true, stop = true }
 
 --- The image has failed. cause: { kind, status, message, attempts }
@@ -232,7 +239,7 @@ function Job:fail(image, cause)
     image.retries = (image.retries or 0) + 1
     image.attempts, failure.delay = failure.attempts, 0
     self:tell("retry", image, failure)
-    return self.pipeline:submit(image)
+    return self.pipeline:submit(image, failure)
   end
   if verdict == "ignore" then
     self.counts.skipped = self.counts.skipped + 1
@@ -245,6 +252,7 @@ function Job:fail(image, cause)
     if not ok then self:stop("record", "the failure of " .. core.clean(image.path) .. " cannot be recorded: " .. why) end
   end
   self:close_image()
+  if failure.kind == "unreadable_file" and not core.stat(image.path) and self.judge:gone() then self:check_storage() end
   if verdict == "stop" then self:stop("stopped", "on_failure said stop") end
   local counts = self.counts
   if self.judge:too_many(counts.failed, counts.succeeded + counts.failed + counts.skipped) then

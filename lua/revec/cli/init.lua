@@ -13,7 +13,8 @@ local revec = require "revec"
 local WRONG_USE = 2
 local OUT_OF_REACH = 3
 local exit_codes = { down = OUT_OF_REACH, denied = OUT_OF_REACH, refused = OUT_OF_REACH, index = OUT_OF_REACH,
-                     hook = WRONG_USE, mismatch = WRONG_USE, stopped = 1, max_failures = 1, record = 1, not_switched = 1 }
+                     hook = WRONG_USE, mismatch = WRONG_USE, stopped = 1, max_failures = 1, record = 1, storage = 1,
+                     not_switched = 1 }
 local signal_codes = { INT = 130, TERM = 143, HUP = 129 }
 
 local function complain(message, code)

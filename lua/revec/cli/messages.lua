@@ -64,6 +64,7 @@ local messages = {
   why_refused = { "后端没有成功处理任何请求 (%s): %s", "Backend refuses everything (%s): %s" },
   why_hook = { "钩子出错: %s", "Error in a hook: %s" },
   why_record = { "无法记录失败: %s", "Failures cannot be recorded: %s" },
+  why_storage = { "存储目录已不存在: %s", "The storage is gone: %s" },
   why_max_failures = { "失败过多，已停止: %s", "Too many failures, stopped: %s" },
   why_stopped = { "已按要求停止: %s", "Stopped as asked: %s" },
 

@@ -56,8 +56,15 @@ function Pipeline:room()
   return self:lists() and 0 or self.engine:room()
 end
 
+-- Kinds of failures after which an image may have been embedded all the same.
+local unclear = { timeout = true, cut_short = true }
+
 --- Asks the backend for what the image's stage says; true when that took a request.
-function Pipeline:submit(image)
+-- @param failure of an image that a hook has tried again; nil otherwise
+function Pipeline:submit(image, failure)
+  if failure and unclear[failure.kind] and image.stage == "embed" and self.looks_up then
+    image.stage, image.embedded_again = "verify", nil
+  end
   if image.stage ~= "embed" then return self.lookups:ask(image) end
   local engine, routes, backend = self.engine, self.routes, self.backend
   local known, tags = self.job:tags(image)
