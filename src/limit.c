@@ -45,7 +45,9 @@ void rv_limit_init(struct rv_limit *l, int max)
 
 static double rate(const struct rv_limit *l, double now)
 {
-    double x = fmax(0, now - l->grows_since) / l->flat - 1;
+    double beyond = fmax(0, now - l->grows_since) - l->flat;
+    /* The way back to a low ceiling is long, so that it is refused seldom; one that is passed was wrong. */
+    double x = beyond / (beyond < 0 ? l->flat : MIN_FLAT_S);
     return l->ceiling * (1 + CUT * x * x * x);
 }
 

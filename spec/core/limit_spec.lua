@@ -120,6 +120,14 @@ describe("a backend that counts per second", function()
     end
   end
 
+  it("is followed when it permits a tenth for a while", function()
+    local function most(seconds) return (seconds < 20 or seconds > 50) and 100 or 10 end
+    each_seed({ 977, 31337, 65537 }, simulation.counts(most, 0.1), 120, function(stats, seed)
+      at_least(0.85 * 10, stats(30, 50), seed)
+      at_least(0.85 * 100, stats(95, 120), seed)
+    end)
+  end)
+
   it("is still known after it did nothing for a while", function()
     each_seed({ 977, 31337, 111843 }, simulation.stalls(10, 11, simulation.counts(100, 0.3)), 20, function(stats, seed)
       at_least(0.85 * 100, stats(12, 20), seed)

@@ -69,7 +69,7 @@ function M.admits(most, latency, refusal)
   end
 end
 
--- So many per second of the clock, and refuses the rest.
+-- So many per second of the clock (a number, or a function of the seconds gone by), and refuses the rest.
 function M.counts(rate, latency)
   return function(world)
     local phase, count, current = world.random(), 0, nil
@@ -77,7 +77,7 @@ function M.counts(rate, latency)
       local this = math.floor(world.now + phase)
       if this ~= current then current, count = this, 0 end
       count = count + 1
-      if count > rate then return reply("rate_limited") end
+      if count > (type(rate) == "function" and rate(world.now - world.start) or rate) then return reply("rate_limited") end
       world.at(world.now + latency * (0.95 + 0.1 * world.random()), function() reply("ok") end)
     end
   end
