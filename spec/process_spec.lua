@@ -77,6 +77,45 @@ describe("a process that is stopped", function()
   end)
 end)
 
+describe("a process", function()
+  before_each(function() s = server.start "return function(request, reply) reply.sleep(0.01) reply.correctly() end" end)
+  after_each(finish)
+
+  it("that signals interrupt all the time (H7) does not notice", function()
+    local run = start()
+    await(run, 1)
+    for _ = 1, 300 do
+      if run.child:ended() then break end
+      run:signal("USR1")
+      socket.sleep(0.0005)
+    end
+    local result = run:wait()
+    whole(result)
+    assert.same({ nil, N }, { count(result, "Retries"), s:count("^POST ") })
+  end)
+
+  it("of two threads with a Lua state each (H16) runs two jobs that know nothing of each other", function()
+    local script = harness.tempdir() .. "/threads.lua"
+    harness.write(script, [[
+      local uv = require "luv"
+      local threads = {}
+      for i = 1, 2 do
+        threads[i] = uv.new_thread(function(path, cpath, storage, url, dir)
+          package.path, package.cpath = path, cpath
+          local report = assert(require("revec").rebuild { storage_path = storage, api_url = url, failed_dir = dir })
+          io.write(report.reason, " ", report.succeeded + report.skipped, " of ", report.total, "\n")
+        end, package.path, package.cpath, arg[1], arg[2], arg[3])
+      end
+      for _, thread in ipairs(threads) do thread:join() end
+    ]])
+    local command = harness.lua_words()
+    for _, word in ipairs { "-e", ("package.path, package.cpath = %q, %q"):format(package.path, package.cpath), script,
+                            images(), s.url, harness.tempdir() } do command[#command + 1] = word end
+    local result = harness.run { command = command }
+    assert.same({ 0, "", ("done %d of %d\n"):format(N, N):rep(2) }, { result.code, result.stderr, result.stdout })
+  end)
+end)
+
 describe("a process with little", function()
   before_each(function() s = server.start "return function(request, reply) reply.sleep(0.05) reply.correctly() end" end)
   after_each(finish)

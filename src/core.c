@@ -4,6 +4,7 @@
 #include "idset.h"
 
 #include <curl/curl.h>
+#include <pthread.h>
 
 #define IDSET "revec.idset"
 
@@ -90,6 +91,15 @@ static void open_idsets(lua_State *L)
     lua_setfield(L, -2, "idset");
 }
 
+/* libcurl writes it into the same memory each time, and Lua states may load this module in several threads. */
+static pthread_once_t version_once = PTHREAD_ONCE_INIT;
+static const char *libcurl;
+
+static void read_version(void)
+{
+    libcurl = curl_version();
+}
+
 __attribute__((visibility("default"))) int luaopen_revec_core(lua_State *L);
 
 int luaopen_revec_core(lua_State *L)
@@ -97,7 +107,8 @@ int luaopen_revec_core(lua_State *L)
     lua_newtable(L);
     lua_pushliteral(L, REVEC_VERSION);
     lua_setfield(L, -2, "version");
-    lua_pushstring(L, curl_version());
+    pthread_once(&version_once, read_version);
+    lua_pushstring(L, libcurl);
     lua_setfield(L, -2, "libcurl");
     open_idsets(L);
     rv_open_engine(L);

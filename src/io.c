@@ -382,6 +382,7 @@ static void *io_thread(void *arg)
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 static CURLcode curl_ready;
+static const curl_version_info_data *curl_info; /* as curl_version, it is written anew with each call */
 
 static void init_curl(void)
 {
@@ -391,6 +392,7 @@ static void init_curl(void)
     void *volatile block = malloc(2 << 20);
     free(block);
     curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
+    curl_info = curl_version_info(CURLVERSION_NOW);
 }
 
 static void free_io(struct rv_io *io)
@@ -410,10 +412,9 @@ static void free_io(struct rv_io *io)
 struct rv_io *rv_io_start(struct rv_settings *settings, struct rv_notify *notify, const char **error)
 {
     pthread_once(&curl_once, init_curl);
-    const curl_version_info_data *v = curl_version_info(CURLVERSION_NOW);
     struct rv_io *io = curl_ready ? NULL : calloc(1, sizeof *io);
     *error = curl_ready ? curl_easy_strerror(curl_ready) : "out of memory";
-    if (v->version_num < 0x075500 || !(v->features & CURL_VERSION_THREADSAFE)) {
+    if (curl_info->version_num < 0x075500 || !(curl_info->features & CURL_VERSION_THREADSAFE)) {
         *error = "libcurl 7.85 or later with a thread-safe start is needed";
         free(io);
         io = NULL;
