@@ -23,6 +23,18 @@ local function journals(dir)
   return found
 end
 
+-- Does the work, and something else between its opening of a journal and the lock, as another process might.
+local function between(something, work)
+  local lock = core.lock
+  finally(function() core.lock = lock end)
+  core.lock = function(...)
+    core.lock = lock
+    something()
+    return lock(...)
+  end
+  return work()
+end
+
 describe("record", function()
   local dir
   before_each(function() dir = harness.tempdir() end)
@@ -80,6 +92,72 @@ describe("record", function()
     if paths[2]:find(stamp, 1, true) then assert.equal(stamp .. "_2.json", paths[2]) end
     assert.are_not.equal(paths[1], paths[2])
     assert.are_not.equal(paths[2], paths[3])
+  end)
+
+  -- Closes its records when a second begins, as the others do.
+  local CLOSER = [[
+    package.path, package.cpath = arg[3], arg[4]
+    local record, image = require "revec.record", require("revec.image").new("/p/", arg[2] .. ".jpg", arg[2])
+    local socket = require "socket"
+    for round = 1, 4 do
+      local r = assert(record.open(arg[1]))
+      r:add(image, { kind = "timeout", message = "Timeout " .. round, attempts = 1, sends = 1 })
+      socket.sleep(0.15 - socket.gettime() % 0.15)
+      assert(r:close())
+    end
+  ]]
+
+  it("takes another name when its own is taken, though many runs end at once", function()
+    local script = harness.tempdir() .. "/closer.lua"
+    harness.write(script, CLOSER)
+    local running = {}
+    for i = 1, 8 do
+      local command = harness.lua_words()
+      for _, word in ipairs { script, dir, tostring(i), package.path, package.cpath } do command[#command + 1] = word end
+      running[i] = harness.spawn { command = command, cwd = harness.root }
+    end
+    for _, run in ipairs(running) do
+      local result = run:wait()
+      assert.equal(0, result.code, result.output)
+    end
+    local seen, count = {}, 0
+    for _, name in ipairs(harness.list(dir)) do
+      local failed = cjson.decode(harness.read(dir .. "/" .. name))
+      assert.equal(1, #failed, name)
+      count = count + 1
+      seen[failed[1].id .. failed[1].error] = true
+    end
+    assert.equal(32, count)
+    for i = 1, 8 do
+      for round = 1, 4 do assert.is_true(seen[i .. "Timeout " .. round], i .. " of round " .. round .. " is lost") end
+    end
+  end)
+
+  it("is one for each of two runs of one process in the same second", function()
+    local open = { assert(records.open(dir)), assert(records.open(dir)) }
+    for i, record in ipairs(open) do record:add(image(i .. ".jpg"), failure()) end
+    for i, record in ipairs(open) do
+      local failed = cjson.decode(harness.read(assert(record:close())))
+      assert.same({ 1, i .. ".jpg" }, { #failed, failed[1].id })
+    end
+  end)
+
+  it("keeps its journal when a repair comes while it is opened", function()
+    local opened = between(function() records.repair(dir) end, function() return records.open(dir) end)
+    opened:add(image("a.jpg"), failure())
+    assert.equal(1, #journals(dir))
+    assert.matches('"a.jpg"', harness.read(dir .. "/" .. journals(dir)[1]))
+    assert(opened:close())
+  end)
+
+  it("is made in a folder without locks, too", function()
+    local lock = core.lock
+    finally(function() core.lock = lock end)
+    core.lock = function() return nil, "Function not implemented", 38 end
+    local record = assert(records.open(dir))
+    record:add(image("a.jpg"), failure())
+    assert.same({}, records.repair(dir)) -- it cannot be told whether the run is alive
+    assert.equal(1, #cjson.decode(harness.read(assert(record:close()))))
   end)
 
   it("carries names of any bytes", function()
@@ -151,6 +229,41 @@ describe("record.repair", function()
     harness.write(dir .. "/failed_images_20240125_100130.77.journal", "")
     assert.same({}, records.repair(dir))
     assert.same({}, harness.list(dir))
+  end)
+
+  it("makes one record where two repairs come at once", function()
+    harness.write(dir .. "/failed_images_20240125_100130.77.journal", whole)
+    local first
+    local second = between(function() first = records.repair(dir) end, function() return records.repair(dir) end)
+    assert.same({ 1, 0 }, { #first, #second })
+    assert.same({ "failed_images_20240125_100130.json" }, harness.list(dir))
+  end)
+
+  it("begins anew what a repair that was killed has left", function()
+    local name = dir .. "/failed_images_20240125_100130.77.journal"
+    for _, left in ipairs { "[\n  {", "[]\n" } do
+      harness.write(name, whole)
+      harness.write(name .. ".tmp", left)
+      local made = records.repair(dir)
+      assert.equal("a", cjson.decode(harness.read(made[1]))[1].id)
+      assert.equal(1, #harness.list(dir))
+      os.remove(made[1])
+    end
+  end)
+
+  it("does not touch the record that it had written when it was killed before the journal was gone", function()
+    local name = dir .. "/failed_images_20240125_100130.77.journal"
+    harness.write(name, whole)
+    local remove = os.remove
+    finally(function() os.remove = remove end) -- luacheck: ignore
+    os.remove = function() end -- luacheck: ignore
+    local kept = records.repair(dir)[1]
+    os.remove = remove -- luacheck: ignore
+    harness.write(name, whole)
+    local before, file = harness.read(kept), io.open(kept)
+    assert.equal(1, #records.repair(dir))
+    assert.equal(before, file:read("*a"))
+    file:close()
   end)
 
   it("leaves the journal of a run that is alive alone", function()

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -74,10 +75,52 @@ static int sys_sync_folder(lua_State *L)
     return 1;
 }
 
-/* core.lock(file) -> true when this process now holds the file's lock, false when another does. Never blocks. */
+/* core.lock(file [, path]) -> true when this process now holds the file's lock; false when another does, or when path no
+ * longer names the file; nil, message, errno when it cannot be locked (a file system without locks). Never blocks. */
 static int sys_lock(lua_State *L)
 {
-    lua_pushboolean(L, !flock(fileno(check_file(L)), LOCK_EX | LOCK_NB));
+    int fd = fileno(check_file(L));
+    const char *path = luaL_optstring(L, 2, NULL);
+    struct stat ours, named;
+    bool locked = !flock(fd, LOCK_EX | LOCK_NB);
+    if (!locked && errno != EWOULDBLOCK)
+        return failure(L, NULL, errno);
+    bool named_so = !path || (!fstat(fd, &ours) && !stat(path, &named) && ours.st_dev == named.st_dev && ours.st_ino == named.st_ino);
+    lua_pushboolean(L, locked && named_so);
+    return 1;
+}
+
+/* 0, or -1 and errno: EEXIST when there is something called to. */
+static int move_new(const char *from, const char *to)
+{
+    if (!link(from, to)) {
+        unlink(from);
+        return 0;
+    }
+    if (errno == EEXIST)
+        return -1;
+    /* A file system without links (FAT, some of networks): an empty file takes the name first. */
+    int fd = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -1;
+    close(fd);
+    if (!rename(from, to))
+        return 0;
+    int error = errno;
+    unlink(to);
+    errno = error;
+    return -1;
+}
+
+/* core.move(from, to) -> true when the file is now called to; false when something was called so already; nil, message,
+ * errno. Of several that move files to one name at once one succeeds. */
+static int sys_move(lua_State *L)
+{
+    const char *from = luaL_checkstring(L, 1), *to = luaL_checkstring(L, 2);
+    bool moved = !move_new(from, to);
+    if (!moved && errno != EEXIST)
+        return failure(L, to, errno);
+    lua_pushboolean(L, moved);
     return 1;
 }
 
@@ -213,8 +256,8 @@ static int sys_pid(lua_State *L)
 void rv_open_system(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"now", sys_now}, {"sync", sys_sync}, {"sync_folder", sys_sync_folder}, {"lock", sys_lock}, {"stat", sys_stat},
-        {"list", sys_list}, {"columns", sys_columns}, {"catch_signals", sys_catch_signals}, {"signal", sys_signal},
+        {"now", sys_now}, {"sync", sys_sync}, {"sync_folder", sys_sync_folder}, {"lock", sys_lock}, {"move", sys_move},
+        {"stat", sys_stat}, {"list", sys_list}, {"columns", sys_columns}, {"catch_signals", sys_catch_signals}, {"signal", sys_signal},
         {"pid", sys_pid}, {NULL, NULL},
     };
     luaL_newmetatable(L, "revec.folder");

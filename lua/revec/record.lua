@@ -55,14 +55,16 @@ local function inside(dir, name)
   return dir == "." and name or dir .. "/" .. name
 end
 
--- failed_images_STAMP.json in dir, or with _2 and so on when that is taken.
-local function free_name(dir, stamp)
+-- Moves the file to failed_images_STAMP.json in dir, or to _2 and so on where that is taken. Its path; or nil and why.
+local function place(temporary, dir, stamp)
   local path, n = inside(dir, "failed_images_" .. stamp .. ".json"), 1
-  while core.stat(path) do
+  local ok, why = core.move(temporary, path)
+  while ok == false do
     n = n + 1
     path = inside(dir, string.format("failed_images_%s_%d.json", stamp, n))
+    ok, why = core.move(temporary, path)
   end
-  return path
+  return ok and path, why
 end
 
 -- The lines of an open file; file:lines() of 5.1 takes a line with a NUL byte and the next for one.
@@ -97,14 +99,15 @@ local function write_objects(journal, out)
   return ok and count, why
 end
 
--- Makes the record from an open journal: a temporary file, fsync, rename, fsync of the folder. The path of the record;
--- nil when there was no failure, or nil and why.
-local function write_record(journal, dir, stamp)
-  local path = free_name(dir, stamp)
+-- Makes the record from an open journal at a path: a temporary file, fsync, a name that is free, fsync of the folder. The
+-- path of the record; nil when there was no failure, or nil and why.
+local function write_record(journal, path, dir, stamp)
   local temporary = path .. ".tmp"
+  -- One that was left may be the record itself by another name.
+  os.remove(temporary)
   local out, why = io.open(temporary, "w")
   if not out then return nil, why end
-  local count, ok
+  local count, ok, record
   count, why = write_objects(journal, out)
   if count and count > 0 then
     ok, why = core.sync(out)
@@ -112,9 +115,9 @@ local function write_record(journal, dir, stamp)
   end
   out:close()
   if count and count > 0 then
-    ok, why = os.rename(temporary, path)
-    if ok then ok, why = core.sync_folder(dir) end
-    if ok then return path end
+    record, why = place(temporary, dir, stamp)
+    if record then ok, why = core.sync_folder(dir) end
+    if record and ok then return record end
   end
   os.remove(temporary)
   return nil, why
@@ -124,11 +127,16 @@ end
 -- @param dir folder of the record
 -- @return record, or nil and why nothing can be written there
 local function open(dir)
-  local path = inside(dir, string.format("failed_images_%s.%d.journal", os.date("%Y%m%d_%H%M%S"), core.pid()))
-  local journal, why = io.open(path, "a+")
-  if not journal then return nil, why end
-  core.lock(journal)
-  return setmetatable({ dir = dir, path = path, journal = journal }, Record)
+  local number = core.pid()
+  while true do
+    local path = inside(dir, string.format("failed_images_%s.%d.journal", os.date("%Y%m%d_%H%M%S"), number))
+    local journal, why = io.open(path, "a+")
+    if not journal then return nil, why end
+    -- False: it is that of another run (in this process, or on another machine with the same folder), or a repair has taken it.
+    if core.lock(journal, path) ~= false then return setmetatable({ dir = dir, path = path, journal = journal }, Record) end
+    journal:close()
+    number = number + 1
+  end
 end
 
 --- Adds a failure; it is with the system when this returns, and so survives the process.
@@ -143,7 +151,7 @@ end
 -- @return the record's path; nil when nothing failed; nil, why when it could not be written (the journal stays)
 function Record:close()
   self.journal:seek("set")
-  local path, why = write_record(self.journal, self.dir, os.date("%Y%m%d_%H%M%S"))
+  local path, why = write_record(self.journal, self.path, self.dir, os.date("%Y%m%d_%H%M%S"))
   if why then
     self.journal:close()
     -- Its folder may have gone away, journal and all.
@@ -159,13 +167,13 @@ end
 local function repair(dir)
   local made = {}
   for _, name in ipairs(core.list(dir) or {}) do
-    local stamp = name:match(JOURNAL)
-    local journal = stamp and io.open(inside(dir, name), "r+")
-    -- The lock of a run that is alive is held.
-    if journal and core.lock(journal) then
-      local path, why = write_record(journal, dir, stamp)
-      if not why then os.remove(inside(dir, name)) end
-      made[#made + 1] = path
+    local stamp, path = name:match(JOURNAL), inside(dir, name)
+    local journal = stamp and io.open(path, "r+")
+    -- The lock of a run that is alive is held; and another repair may have just done it.
+    if journal and core.lock(journal, path) then
+      local record, why = write_record(journal, path, dir, stamp)
+      if not why then os.remove(path) end
+      made[#made + 1] = record
     end
     if journal then journal:close() end
   end
