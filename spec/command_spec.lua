@@ -206,7 +206,9 @@ describe("the command", function()
   end)
 
   it("shows no password of a URL, whatever its characters, nor of a wrong one", function()
-    for _, url in ipairs { "http://user:hun@ter2@127.0.0.1:1", "ftp://user:hunter2@host/", "user:hunter2@host" } do
+    for _, url in ipairs { "http://user:hun@ter2@127.0.0.1:1", "ftp://user:hunter2@host/", "user:hunter2@host",
+                           "http://user:hun/ter2@127.0.0.1:1", "http://user:1?ter2@127.0.0.1:1", "http://user:hun#ter2@127.0.0.1:1",
+                           "user:hun/ter2@host" } do
       local result = run { "--storage-path", harness.tree { "a.jpg" }, "--api-url", url }
       assert.is_nil(result.output:find("ter2", 1, true), result.output)
       assert.is_truthy(result.output:find("***@", 1, true), result.output)

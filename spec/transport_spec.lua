@@ -11,7 +11,8 @@ end]]
 local function run(url, args, env)
   local all = { "--storage-path", harness.tree { "a.jpg", "b.jpg" }, "--api-url", url }
   for _, argument in ipairs(args or {}) do all[#all + 1] = argument end
-  local environment = { LC_ALL = "C", http_proxy = false, https_proxy = false, all_proxy = false, no_proxy = false }
+  local environment = { LC_ALL = "C", http_proxy = false, https_proxy = false, all_proxy = false, no_proxy = false,
+                        HTTPS_PROXY = false, ALL_PROXY = false, NO_PROXY = false }
   for key, value in pairs(env or {}) do environment[key] = value end
   local result = harness.run { args = all, env = environment, timeout = 20 }
   result.succeeded = tonumber(result.stderr:match("INFO %- Succeeded: (%d+)\n"))
@@ -97,6 +98,19 @@ describe("through a proxy", function()
     local result = run("http://backend.invalid", {}, { http_proxy = proxy.url })
     assert.equal(2, result.succeeded, result.output)
     assert.matches("INFO %- Using proxy: " .. proxy.url:gsub("%p", "%%%0"), result.stderr)
+  end)
+
+  it("that libcurl cannot use is wrong use, told without its password", function()
+    for _, case in ipairs {
+      { { "--proxy", "ftp://me:hunter2@h:1" }, {}, '--proxy: a proxy that libcurl can use expected, got "ftp://***@h:1"' },
+      { { "--proxy", "http://me:hun/ter2@h" }, {}, '--proxy: a proxy that libcurl can use expected, got "http://***@h"' },
+      { {}, { http_proxy = "http://me:hunter2@h:99999" }, 'http_proxy: a proxy that libcurl can use expected, got "http://***@h:99999"' },
+      { { "--direct", "--embedder", "http://127.0.0.1:1" }, { ALL_PROXY = "ftp://me:hunter2@h" },
+        'ALL_PROXY: a proxy that libcurl can use expected, got "ftp://***@h"' },
+    } do
+      local result = run("http://127.0.0.1:1", case[1], case[2])
+      assert.same({ 2, "revec: " .. case[3] .. "\n" }, { result.code, result.output })
+    end
   end)
 
   it("that is not there, or that reaches nobody itself, ends the run with 3, with nothing failed", function()

@@ -2,9 +2,11 @@
 #include "content.h"
 #include "core.h"
 #include "idset.h"
+#include "proxy.h"
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 #define IDSET "revec.idset"
 
@@ -100,6 +102,23 @@ static void read_version(void)
     libcurl = curl_version();
 }
 
+/* core.proxy(url [, proxy]) -> the proxy that libcurl uses for the URL, the environment variable that names it (nil: the
+ * argument does), whether libcurl can use it; nothing when there is none. Nothing is resolved or sent. */
+static int proxy_for(lua_State *L)
+{
+    const char *url = luaL_checkstring(L, 1), *proxy = luaL_optstring(L, 2, NULL);
+    struct rv_proxy found;
+    if (rv_proxy_find(url, proxy, &found))
+        return luaL_error(L, "proxy: out of memory");
+    if (!found.used)
+        return 0;
+    bool named = found.variable[0];
+    lua_pushstring(L, named ? getenv(found.variable) : proxy);
+    lua_pushstring(L, named ? found.variable : NULL);
+    lua_pushboolean(L, !found.unusable);
+    return 3;
+}
+
 __attribute__((visibility("default"))) int luaopen_revec_core(lua_State *L);
 
 int luaopen_revec_core(lua_State *L)
@@ -110,6 +129,8 @@ int luaopen_revec_core(lua_State *L)
     pthread_once(&version_once, read_version);
     lua_pushstring(L, libcurl);
     lua_setfield(L, -2, "libcurl");
+    lua_pushcfunction(L, proxy_for);
+    lua_setfield(L, -2, "proxy");
     open_idsets(L);
     rv_open_engine(L);
     rv_open_content(L);

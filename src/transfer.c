@@ -412,7 +412,8 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
     else if (r->kind == RV_OK && keeps_whole(t))
         why = keep_answer(t);
     else if (r->kind != RV_OK && code != CURLE_OK && !t->capped)
-        why = t->error[0] ? t->error : curl_easy_strerror(code);
+        /* libcurl quotes a proxy that it cannot use, password and all. */
+        why = t->error[0] && strncmp(t->error, "Unsupported proxy", 17) ? t->error : curl_easy_strerror(code);
     if (why)
         r->message = strdup(why);
     rv_reader_close(&t->reader);

@@ -187,13 +187,14 @@ local function nearest(name, names)
   return best
 end
 
---- A URL, or what was meant as one, without what stands before an @ in its authority: that is nobody's business.
+--- A URL, or what was meant as one, without what stands before an @: that is nobody's business. A password may hold what should have
+-- been escaped in it, so the last @ counts, wherever it is.
 local function redact(url)
-  if url:find("//", 1, true) then return (url:gsub("//[^/]*@", "//***@")) end
-  return (url:gsub("^[^/]*@", "***@"))
+  local scheme, rest = url:match("^([%w+.-]+://)(.*)$")
+  return (scheme or "") .. (rest or url):gsub("^.*@", "***@")
 end
 
--- A value as it would be written, short enough for one line.
+--- A value as it would be written, short enough for one line.
 local function show(value)
   if type(value) == "string" then return '"' .. core.fit(core.clean(value), 60) .. '"' end
   if type(value) == "number" then return (string.format("%.14g", value)) end
@@ -305,13 +306,13 @@ local check = {
   end,
 }
 
-local M = { list = list, by_name = by_name, nearest = nearest, redact = redact }
+local M = { list = list, by_name = by_name, nearest = nearest, redact = redact, show = show }
 
 --- One option's value, checked: as the option's type has it; or nil and "… expected, got …".
 function M.check(option, value)
   local checked, why = check[option.type](option, value)
   if checked ~= nil then return checked end
-  if option.type == "url" and type(value) == "string" then value = redact(value) end
+  if type(value) == "string" and (option.type == "url" or option.type == "service" or option.name == "proxy") then value = redact(value) end
   return nil, why .. ", got " .. show(value)
 end
 

@@ -1,6 +1,7 @@
 --- Engines as the transport options ask for them: what of a request does not depend on the service that it goes to.
 
 local core = require "revec.core"
+local settings = require "revec.options"
 
 local M = {}
 
@@ -35,15 +36,30 @@ function M.token(token_env)
   return token
 end
 
+--- The proxy that requests for a URL go through, without its password.
+-- @param options as options.resolve gives them
+-- @return string; nil when there is none; nil and one line when libcurl cannot use it
+function M.proxy(options, url)
+  local proxy, variable, usable = core.proxy(url, options.proxy)
+  if not proxy then return nil end
+  proxy = settings.redact(proxy)
+  if not usable then
+    return nil, (variable or "proxy") .. ": a proxy that libcurl can use expected, got " .. settings.show(proxy)
+  end
+  return not options.unix_socket and proxy or nil
+end
+
 --- An engine for one service.
 -- @param options as options.resolve gives them
 -- @param service probe_url, headers, max_concurrent, adaptive, beside: as core.engine has them
--- @return engine; or nil and one line: which option's file is missing, or what of the system
+-- @return engine; or nil and one line: which option's file is missing, which proxy is no use, or what of the system
 function M.engine(options, service)
   for _, name in ipairs { "cacert", "cert", "key", "unix_socket" } do
     local there = not options[name] or core.stat(options[name])
     if not there then return nil, name .. ": " .. core.clean(options[name]) .. ": no such file" end
   end
+  local _, why = M.proxy(options, service.probe_url)
+  if why then return nil, why end
   return core.engine {
     probe_url = service.probe_url, headers = service.headers, max_concurrent = service.max_concurrent,
     adaptive = service.adaptive, beside = service.beside, user_agent = "revec/" .. core.version,

@@ -241,3 +241,14 @@ describe("Retry-After", function()
     assert.equal(10, wait_after(wait .. date))
   end)
 end)
+
+describe("a proxy that libcurl cannot use", function()
+  it("is told without its password", function()
+    for _, proxy in ipairs { "ftp://me:hunter2@h:1", "http://me:hunter2@h:99999" } do
+      local engine = engines.new({ url = "http://127.0.0.1:1" }, { proxy = proxy })
+      engine:submit(engine:route {}, "http://127.0.0.1:1/", "item")
+      engines.await(engine, function() return engine:stats().reason end)
+      assert.is_nil(engine:stats().reason:find("hunter2", 1, true), engine:stats().reason)
+    end
+  end)
+end)
