@@ -100,6 +100,29 @@ describe("through a proxy", function()
     assert.matches("INFO %- Using proxy: " .. proxy.url:gsub("%p", "%%%0"), result.stderr)
   end)
 
+  it("is told of where it is used, and only there", function()
+    proxy:stop()
+    proxy = server.start "return function(request, reply) reply.send(403, {}, 'no') end"
+    local p = proxy.url
+    local gone = "http://127.0.0.1:" .. harness.free_port()
+    for _, case in ipairs {
+      { "http://backend.invalid", {}, { ALL_PROXY = p }, true },
+      { "https://127.0.0.1:1", {}, { HTTPS_PROXY = p, http_proxy = gone }, true },
+      { gone, {}, { https_proxy = p, HTTP_PROXY = p }, false },
+      { gone, { "--proxy", p }, { no_proxy = "127.0.0.1" }, false },
+      { gone, { "--direct", "--embedder", "http://backend.invalid/e", "--index", "qdrant+http://127.0.0.1:1/c" },
+        { http_proxy = p, no_proxy = "127.0.0.1" }, true },
+      { gone, { "--direct", "--embedder", gone, "--max-retries", "0", "--index", "qdrant+" .. gone .. "/c" }, { http_proxy = p, no_proxy = "*" }, false },
+      { gone, { "--direct" }, { http_proxy = p }, false },
+      { gone, { "--dry-run" }, { http_proxy = p }, false },
+    } do
+      local result = run(case[1], case[2], case[3])
+      local told = select(2, result.stderr:gsub("INFO %- Using proxy: " .. p:gsub("%p", "%%%0") .. "\n", ""))
+      assert.equal(case[4] and 1 or 0, told, result.output)
+      assert.equal(told, select(2, result.stderr:gsub("proxy:", "")), result.output)
+    end
+  end)
+
   it("that libcurl cannot use is wrong use, told without its password", function()
     for _, case in ipairs {
       { { "--proxy", "ftp://me:hunter2@h:1" }, {}, '--proxy: a proxy that libcurl can use expected, got "ftp://***@h:1"' },

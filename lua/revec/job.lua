@@ -10,6 +10,7 @@ local pipelines = { api = require "revec.pipelines.api", direct = require "revec
 local records = require "revec.record"
 local settings = require "revec.options"
 local sources = require "revec.sources"
+local transport = require "revec.transport"
 
 local Job = {}
 Job.__index = Job
@@ -332,6 +333,17 @@ end
 --- Whom the job asks, without credentials: one line.
 function Job:where()
   return self.pipeline:where()
+end
+
+--- The proxies through which it asks, without credentials: array of strings.
+function Job:proxies()
+  local found, seen = {}, {}
+  for _, url in ipairs(self.pipeline:urls()) do
+    local proxy = transport.proxy(self.options, url)
+    if proxy and not seen[proxy] then found[#found + 1] = proxy end
+    seen[proxy or ""] = true
+  end
+  return found
 end
 
 -- How many images there are as far as is known, less what stands outside the total; and whether that is final.

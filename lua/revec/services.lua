@@ -29,6 +29,7 @@ function M.open(adapter, options, most, beside)
     self.channel, why = core.workers { task = adapter.task, threads = adaptive and 0 or math.min(most, MAX_THREADS), nice = options.nice,
                                   beside = beside }
   elseif adapter.routes then
+    self.url = adapter.probe_url
     self.channel, why = transport.engine(options, {
       probe_url = adapter.probe_url, headers = adapter.headers, beside = beside,
       adaptive = adaptive, max_concurrent = most,

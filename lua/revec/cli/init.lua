@@ -69,14 +69,12 @@ local function wants_bar(settings)
 end
 
 -- What the user should know before it starts.
-local function warn(settings, log, say)
+local function warn(settings, job, log, say)
   local major, minor = core.libcurl:match("^libcurl/(%d+)%.(%d+)")
   if settings.http2 and tonumber(major) * 100 + tonumber(minor) < 804 then
     log:add("WARNING", "http2", say("old_http2", core.libcurl:match("^%S+")))
   end
-  local scheme = settings.api_url:match("^(%a+):") or "http"
-  local proxy = settings.proxy or not settings.direct and (os.getenv(scheme:lower() .. "_proxy") or os.getenv("all_proxy"))
-  if proxy and proxy ~= "" and not settings.unix_socket then log:add("INFO", "proxy", say("proxy", options.redact(proxy))) end
+  for _, proxy in ipairs(settings.dry_run and {} or job:proxies()) do log:add("INFO", "proxy", say("proxy", proxy)) end
   if settings.verify and (settings.force_reindex or settings.no_skip_indexed) then
     log:add("WARNING", "presence", say("presence"))
   end
@@ -147,7 +145,7 @@ local function run(settings, given, say)
   for_library.on_event = reporter:listeners(given.on_event)
   local job, why = revec.start(for_library)
   if not job then return complain(by_flag(why)) end
-  warn(settings, log, say)
+  warn(settings, job, log, say)
   reporter:start()
   for _, path in ipairs(job.repaired or {}) do log:add("WARNING", "repaired", say("repaired", path)) end
   local signal = drive(job, reporter, log, say, bar)

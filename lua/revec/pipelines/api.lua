@@ -211,6 +211,11 @@ function Pipeline:where()
   return settings.redact(self.options.api_url)
 end
 
+--- A URL of each service that it asks.
+function Pipeline:urls()
+  return { self.backend.probe_url }
+end
+
 --- Ends everything; gives how often anything was sent.
 function Pipeline:close()
   return self.engine:close()

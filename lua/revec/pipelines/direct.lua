@@ -466,6 +466,13 @@ function Pipeline:where()
   return self.embedder.adapter.where .. ", " .. self.index.adapter.where
 end
 
+--- A URL of each service that it asks.
+function Pipeline:urls()
+  local urls = {}
+  for _, service in ipairs { self.embedder, self.index } do urls[#urls + 1] = service.url end
+  return urls
+end
+
 --- Ends everything; gives how often anything was sent.
 function Pipeline:close()
   local sends = 0
