@@ -172,6 +172,35 @@ describe("a redirect", function()
     s:stop()
     other:stop()
   end)
+
+  it("is told with its status and where it leads, in bounds and without secrets", function()
+    local s = server.start [[return function(request, reply)
+      reply.send(301, { Location = "https://me:hunter2@other.example/" .. ("x"):rep(3000) .. "?token=hunter2" }, "<html>")
+    end]]
+    local names = {}
+    for i = 1, 30 do names[i] = i .. ".jpg" end
+    local result = run(s.url, { "--storage-path", harness.tree(names), "--check", "each", "--quiet" })
+    s:stop()
+    assert.equal(3, result.code, result.output)
+    local line = result.stderr:match("Backend refuses everything %([^)]*%): ([^\n]*)\n")
+    assert.matches("^a redirect %(301%) to https://%*%*%*@other.example/x+, which is not followed$", line)
+    assert.is_true(#line < 300, #line)
+    assert.is_nil(result.output:find("hunter2", 1, true))
+    for _, entry in ipairs(harness.records(result.cwd)[1]) do assert.equal(line, entry.error) end
+  end)
+
+  it("of the scheme alone is told without what was asked", function()
+    local s = server.start [[return function(request, reply)
+      reply.send(308, { Location = "https://" .. request.headers.host .. request.target }, '{"error":"moved"}')
+    end]]
+    for path, args in pairs { ["/api/v1/embedding/image%?…"] = { "--no-skip-indexed" },
+                              ["/embed"] = { "--direct", "--embedder", s.url .. "/embed" } } do
+      local result = run(s.url, args)
+      assert.equal(1, result.code, result.output)
+      assert.matches("API call failed: 308 %- a redirect %(308%) to https://127.0.0.1:%d+" .. path .. ", which is not followed\n", result.stderr)
+    end
+    s:stop()
+  end)
 end)
 
 describe("an answer that will not end", function()

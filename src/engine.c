@@ -367,6 +367,7 @@ static void push_event(lua_State *L, const struct rv_request *r, int items)
         const char *kind = rv_kind_name(r->kind);
         set_text(L, "kind", kind, strlen(kind));
         set_text(L, "message", r->message, r->message ? strlen(r->message) : 0);
+        set_text(L, "location", r->location, r->location ? strlen(r->location) : 0);
     }
     set_text(L, "body", r->body, r->body_len);
     if (r->vectors.count) {

@@ -79,6 +79,7 @@ struct rv_request {
     double due;      /* when WAITING: rv_now() to be tried again */
     double delay;    /* of a RETRY event: seconds until then */
     char *message;   /* why it failed, as libcurl says it; NULL when a status says it */
+    char *location;  /* where a redirect leads, its beginning; NULL when the answer is none */
     char *body;      /* a failure's body, its beginning, or a good answer's that is kept; NULL when there was none */
     size_t body_len;
     char **values;   /* per field of the route: decoded text or raw JSON, NULL when not seen */

@@ -11,12 +11,13 @@ void rv_request_forget(struct rv_request *r)
         free(r->values[i]);
     free(r->values);
     free(r->message);
+    free(r->location);
     free(r->body);
     free(r->list.bytes);
     rv_vectors_free(&r->vectors);
     r->list = (struct rv_skim_list){0};
     r->values = NULL;
-    r->message = r->body = NULL;
+    r->message = r->location = r->body = NULL;
     r->body_len = 0;
 }
 

@@ -17,6 +17,7 @@ enum {
     MAX_SENDS_PER_ATTEMPT = 2,
     MAX_HEADER_BYTES = 64 * 1024,
     MAX_HEAD = 8192,      /* of a failure's body, kept to say why */
+    MAX_LOCATION = 1024,  /* of where a redirect leads */
     MAX_GOOD_HEAD = 1024, /* of a good answer's, which may yet turn out to tell of a failure */
     /* uvicorn closes idle connections after 5 s; one that is older is not worth the risk of a re-send. libcurl counts
      * whole seconds: this is up to 4 of them. */
@@ -420,6 +421,9 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
     forget_whole(t);
     if (r->kind == RV_OK)
         return;
+    char *location = NULL;
+    if (code == CURLE_OK && !curl_easy_getinfo(t->easy, CURLINFO_REDIRECT_URL, &location) && location)
+        r->location = strndup(location, MAX_LOCATION);
     if (t->head_len && (r->body = malloc(t->head_len))) {
         memcpy(r->body, t->head, t->head_len);
         r->body_len = t->head_len;

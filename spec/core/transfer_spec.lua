@@ -113,6 +113,18 @@ describe("an answer", function()
     end)
   end
 
+  it("that is a redirect tells where to", function()
+    local engine, s = serve [[
+      local far = "http://other.example/" .. ("x"):rep(5000)
+      reply.send(301, { Location = request.path == "/far" and far or request.path == "/near" and "/elsewhere" or nil }, "moved")
+    ]]
+    local route = engine:route {}
+    assert.equal(s.url .. "/elsewhere", engines.ask(engine, route, s.url .. "/near").location)
+    assert.matches("^http://other.example/x+$", engines.ask(engine, route, s.url .. "/far").location)
+    assert.equal(1024, #engines.ask(engine, route, s.url .. "/far").location)
+    assert.is_nil(engines.ask(engine, route, s.url .. "/").location)
+  end)
+
   it("that may be a 404 is one where the route accepts it", function()
     local engine, s = serve "reply.not_indexed()"
     assert.equal("not_found", engines.ask(engine, engine:route {}, s.url .. "/x").kind)

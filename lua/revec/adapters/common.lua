@@ -2,6 +2,7 @@
 
 local cjson = require "cjson.safe"
 local core = require "revec.core"
+local options = require "revec.options"
 
 local M = {}
 
@@ -122,6 +123,11 @@ end
 function M.reason(event)
   local body = event.body or ""
   if event.message then return event.message end
+  if event.location then
+    -- A query may hold a token, or what was asked.
+    local where = options.redact((event.location:gsub("[?#].*$", "?…")))
+    return ("a redirect (%d) to %s, which is not followed"):format(event.status, (core.fit(core.clean(where), 200)))
+  end
   if event.kind == "too_large" then return "the answer is larger than allowed" end
   if body:find("^%s*<") then return "an HTML page instead of an answer" end
   local fields = event.fields or {}

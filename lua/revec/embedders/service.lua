@@ -53,6 +53,7 @@ end
 
 -- The code belongs to the message, where a service has both; and an error says more than that there is no vector.
 local function failure(event)
+  if event.location then return common.failure(event) end
   local answer = common.decode(event)
   local code, message = common.at(answer, "code"), common.at(answer, "message")
   if type(code) == "string" and type(message) == "string" then return common.failure(event, code .. ": " .. message) end
