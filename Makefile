@@ -188,7 +188,7 @@ fuzz: deps-test
 # All specs of revec, the commands that they start included, under ASan with UBSan and LSan, then under TSan; not those of
 # what runs in programs that cannot take a sanitizer.
 SANITIZE_LUA ?= lua5.4
-SANITIZE_SPECS := spec/core spec/embedders spec/indexes $(filter-out $(foreach s,support demo install openresty examples,spec/$(s)_spec.lua),$(wildcard spec/*_spec.lua))
+SANITIZE_SPECS := spec/core spec/embedders spec/indexes $(filter-out $(foreach s,support demo install openresty examples long/openresty,spec/$(s)_spec.lua),$(wildcard spec/*_spec.lua spec/long/*_spec.lua))
 sanitize_run = REVEC_BUILD=build-$(1) LD_PRELOAD=$$($(CC) -print-file-name=lib$(1).so) $(2) $(SANITIZE_LUA) /usr/bin/busted -p _spec $(SANITIZE_SPECS)
 .PHONY: sanitize
 sanitize: deps-test
