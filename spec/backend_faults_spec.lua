@@ -228,14 +228,17 @@ describe("a backend that wants nothing of us", function()
     assert.is_nil(result.record)
   end)
 
-  it("denied by the provider behind it, in mid-run: five in a row end it", function()
-    local result = against(embeds [[
-      if request.n < 20 then return reply.embedding(request.id) end
-      reply.json(500, '{"detail":"Arrearage: overdue payment"}')]], {}, { names = many })
-    assert.equal(3, result.code)
-    assert.matches("Arrearage: overdue payment", result.stderr)
-    assert.is_nil(result.record)
-  end)
+  for _, why in ipairs { "Arrearage: overdue payment", "InvalidApiKey: Invalid API-key provided." } do
+    it("denied by the provider behind it, in mid-run: five in a row end it: " .. why, function()
+      local result = against(embeds(([[
+        if request.n < 20 then return reply.embedding(request.id) end
+        reply.json(500, '{"detail":"%s"}')]]):format(why)), {}, { names = many })
+      assert.equal(3, result.code)
+      assert.is_truthy(result.stderr:find("Backend denies access (http://127.0.0.1:", 1, true), result.stderr)
+      assert.is_truthy(result.stderr:find(why, 1, true), result.stderr)
+      assert.is_nil(result.record)
+    end)
+  end
 
   for what, answer in pairs { failures = "reply.json(500, '{}')", ["answers too large"] = "reply.send(200, {}, ('x'):rep(2^20 + 1))" } do
     it("a hundred " .. what .. " in a row: 3, the rest pending", function()
