@@ -2,6 +2,7 @@
 
 require("spec.support.paths")
 local core = require("revec.core")
+local internals = require("revec.internals")
 local lfs = require("lfs")
 local socket = require("socket")
 local unix = require("socket.unix")
@@ -149,6 +150,16 @@ describe("an engine", function()
     end
     a:close()
     assert.equal("/after", engines.ask(b, route_b, url("/after")).fields.path)
+  end)
+
+  it("goes on when another library of the process cleans libcurl up, and once more than it may", function()
+    local engine, route = opened()
+    for i = 1, 8 do engine:submit(route, url(i % 2 == 0 and "/slow" or "/"), i) end
+    for _ = 1, 3 do internals.curl_cleanup() end
+    for _, event in ipairs((engines.collect(engine, 8))) do assert.is_nil(event.kind) end
+    local next_engine, next_route = opened()
+    internals.curl_cleanup()
+    assert.is_nil(engines.ask(next_engine, next_route, url("/")).kind)
   end)
 
   it("shows what it is and whether it is open", function()

@@ -12,6 +12,7 @@
 #include "text.h"
 #include "tree.h"
 
+#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -564,6 +565,14 @@ static int in_seteuid(lua_State *L)
     return 1;
 }
 
+/* curl_global_cleanup() */
+static int in_curl_cleanup(lua_State *L)
+{
+    (void)L;
+    curl_global_cleanup();
+    return 0;
+}
+
 static void new_class(lua_State *L, const char *name, const luaL_Reg *methods, lua_CFunction gc)
 {
     luaL_newmetatable(L, name);
@@ -596,7 +605,7 @@ int luaopen_revec_internals(lua_State *L)
         {"skim", in_skim}, {"unquote", in_unquote}, {"classify", in_classify}, {"decide", in_decide},
         {"backoff", in_backoff}, {"retry_after", in_retry_after}, {"host", in_host}, {"tree", in_tree}, {"glob", in_glob}, {"heap", in_heap},
         {"list", in_list}, {"utf8", in_utf8}, {"width", in_width}, {"fork", in_fork}, {"exit", in_exit},
-        {"wait", in_wait}, {"seteuid", in_seteuid}, {NULL, NULL},
+        {"wait", in_wait}, {"seteuid", in_seteuid}, {"curl_cleanup", in_curl_cleanup}, {NULL, NULL},
     };
     new_class(L, HOST, host_methods, NULL);
     new_class(L, TREE, tree_methods, tree_close);
