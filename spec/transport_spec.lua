@@ -3,6 +3,8 @@ local certificates = require "spec.support.certificates"
 local harness = require "spec.support.harness"
 local server = require "spec.support.server"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 local handler = [[return function(request, reply)
   if request.method == "GET" then return reply.not_indexed() end
   reply.embedding(request.id)
@@ -61,6 +63,69 @@ describe("over TLS", function()
     local result = run((s.url:gsub("^http:", "https:")), { "--insecure" })
     assert.equal(3, result.code)
     assert.matches("Failed: 0\n", result.stderr)
+  end)
+end)
+
+describe("a server that wants our certificate", function()
+  local pem, s, dir
+  setup(function()
+    dir = harness.tempdir()
+    pem = certificates.make(dir)
+    harness.write(dir .. "/empty.pem", "")
+    harness.write(dir .. "/both.pem", harness.read(pem.good.cert) .. harness.read(pem.good.key))
+    harness.write(dir .. "/locked.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIH=\n-----END ENCRYPTED PRIVATE KEY-----\n")
+  end)
+  before_each(function()
+    s = server.start(handler, { tls = { cert = pem.good.cert, key = pem.good.key, client_ca = pem.ca, protocol = "tlsv1_2" } })
+  end)
+  after_each(function() s:stop() end)
+  teardown(harness.cleanup)
+
+  it("is given that of --cert and --key, or of --cert alone where it holds the key", function()
+    for _, args in ipairs { { "--cert", pem.wrong_host.cert, "--key", pem.wrong_host.key }, { "--cert", dir .. "/both.pem" } } do
+      local result = run(s.url, { "--cacert", pem.ca, unpack(args) })
+      assert.same({ 0, 2 }, { result.code, result.succeeded }, result.output)
+    end
+  end)
+
+  -- name, args, what the line says
+  local refused = {
+    { "none", {}, "alert handshake failure" },
+    { "one that it does not trust", { "--cert", "self_signed.pem", "--key", "self_signed.key" }, "alert unknown ca" },
+    { "one with the key of another", { "--cert", "good.pem", "--key", "expired.key" }, "private key file: '[^']*/expired%.key'" },
+  }
+  for _, case in ipairs(refused) do
+    it("ends the run with 3 and one line, with nothing sent and none failed, when it is given " .. case[1], function()
+      for i = 2, #case[2], 2 do case[2][i] = dir .. "/" .. case[2][i] end
+      local result = run(s.url, { "--cacert", pem.ca, unpack(case[2]) })
+      assert.equal(3, result.code, result.output)
+      local lines = {}
+      for line in result.stderr:gmatch("ERROR %- ([^\n]*)") do lines[#lines + 1] = line end
+      assert.equal(1, #lines, result.output)
+      assert.matches("^Backend out of reach %(https://[%d.:]+%): .*" .. case[3], lines[1])
+      assert.matches("Failed: 0\n.*Pending: 2\n", result.stderr)
+      assert.equal(0, #s:requests())
+    end)
+  end
+
+  it("is not asked at all with files that are no certificate and key", function()
+    local wrong = {
+      { { "--cacert", "." }, "--cacert: %s/.: Is a directory" },
+      { { "--cacert", "empty.pem" }, "--cacert: %s/empty.pem: empty" },
+      { { "--cert", "good.key", "--key", "good.key" }, "--cert: %s/good.key: a certificate in PEM form expected" },
+      { { "--cert", "good.pem", "--key", "good.pem" }, "--key: %s/good.pem: a private key in PEM form expected" },
+      { { "--cert", "good.pem", "--key", "locked.key" }, "--key: %s/locked.key: a private key without a passphrase expected" },
+      { { "--cert", "good.pem", "--key", "none.key" }, "--key: %s/none.key: no such file" },
+      { { "--cert", "good.pem" }, "--cert: %s/good.pem: a private key in PEM form expected, or the option key" },
+      { { "--key", "good.key" }, "--cert: expected with key" },
+    }
+    for _, case in ipairs(wrong) do
+      for i = 2, #case[1], 2 do case[1][i] = dir .. "/" .. case[1][i] end
+      local result = run(s.url, case[1])
+      assert.equal(2, result.code, result.output)
+      assert.equal("revec: " .. case[2]:format(dir) .. "\n", result.output)
+    end
+    assert.equal(0, s:connections())
   end)
 end)
 

@@ -49,16 +49,48 @@ function M.proxy(options, url)
   return not options.unix_socket and proxy or nil
 end
 
+-- What libcurl takes from a file: as the file names it, and as we do.
+local CERTIFICATE, KEY = { "CERTIFICATE", "a certificate" }, { "PRIVATE KEY", "a private key" }
+local files = { cacert = CERTIFICATE, cert = CERTIFICATE, key = KEY }
+local FILE_BYTES = 2 ^ 24
+
+-- One line when the file holds no such thing: libcurl would tell of it with the first request, as of a backend out of reach,
+-- and ask the terminal for a passphrase.
+local function unfit(path, wish)
+  local text
+  local file, why = io.open(path, "rb")
+  if file then
+    text, why = file:read(FILE_BYTES)
+    file:close()
+  end
+  local function told(what) return core.clean(path) .. ": " .. what end
+  if not text then return told(core.clean(why or "empty"):gsub("^.*: ", "")) end
+  if not text:find("-----BEGIN [%u ]*" .. wish[1] .. "-----") then return told(wish[2] .. " in PEM form expected") end
+  if wish == KEY and text:find("ENCRYPTED", 1, true) then return told("a private key without a passphrase expected") end
+end
+
+-- One line when an option's file is missing, or is none of its kind.
+local function wrong_file(options)
+  for _, name in ipairs { "cacert", "cert", "key", "unix_socket" } do
+    local path = options[name]
+    local why = path and not core.stat(path) and core.clean(path) .. ": no such file"
+      or path and files[name] and unfit(path, files[name])
+    if why then return name .. ": " .. why end
+  end
+  if options.key and not options.cert then return "cert: expected with key" end
+  -- One file may hold both.
+  local why = options.cert and not options.key and unfit(options.cert, KEY)
+  return why and "cert: " .. why .. ", or the option key"
+end
+
 --- An engine for one service.
 -- @param options as options.resolve gives them
 -- @param service probe_url, headers, max_concurrent, adaptive, beside: as core.engine has them
 -- @return engine; or nil and one line: which option's file is missing, which proxy is no use, or what of the system
 function M.engine(options, service)
-  for _, name in ipairs { "cacert", "cert", "key", "unix_socket" } do
-    local there = not options[name] or core.stat(options[name])
-    if not there then return nil, name .. ": " .. core.clean(options[name]) .. ": no such file" end
-  end
-  local _, why = M.proxy(options, service.probe_url)
+  local why = wrong_file(options)
+  if why then return nil, why end
+  why = select(2, M.proxy(options, service.probe_url))
   if why then return nil, why end
   return core.engine {
     probe_url = service.probe_url, headers = service.headers, max_concurrent = service.max_concurrent,

@@ -518,8 +518,9 @@ local tls_context
 local function start_tls(connection)
   local ssl = require("ssl")
   tls_context = tls_context or assert(ssl.newcontext {
-    mode = "server", protocol = "any", certificate = options.tls.cert, key = options.tls.key,
+    mode = "server", protocol = options.tls.protocol or "any", certificate = options.tls.cert, key = options.tls.key,
     options = { "no_sslv2", "no_sslv3" },
+    cafile = options.tls.client_ca, verify = options.tls.client_ca and { "peer", "fail_if_no_peer_cert" } or "none",
   })
   connection.socket = assert(ssl.wrap(connection.plain, tls_context))
   connection.socket:settimeout(0)
@@ -528,6 +529,13 @@ local function start_tls(connection)
     if done then return true end
     local set = waits[why]
     if not set then
+      -- A close with unread bytes would be a reset, which takes the alert with it.
+      on_plain_socket(connection, function(plain) plain:shutdown("send") end)
+      repeat
+        pause(connection, readers)
+        local _, gone, left
+        on_plain_socket(connection, function(plain) _, gone, left = plain:receive(READ_BYTES) end)
+      until gone ~= "timeout" or left == ""
       connection.gone = true
       return false
     end

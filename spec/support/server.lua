@@ -20,7 +20,8 @@
 --   idle_close               seconds after which an idle kept connection is closed, without a word
 --   requests_per_connection  the last answer says `Connection: close`
 --   early_answer             run the handler before the request's body is read; reply.body() reads it
---   tls                      { cert = path, key = path, close_notify = false to leave out the farewell }
+--   tls                      { cert = path, key = path, close_notify = false to leave out the farewell, client_ca = path of what
+--                            signs the certificates that clients have to show, protocol = "tlsv1_2" }
 --   unix                     path of a socket to listen on instead of a TCP port
 --   port                     (default: a free one)
 --   inside                   a namespace (spec/support/namespace.lua) to run in
