@@ -290,3 +290,46 @@ describe("an answer that will not end", function()
     end)
   end
 end)
+
+describe("an answer of 100 MB packed into half of one (S18)", function()
+  local s, dir
+  setup(function()
+    dir = harness.tempdir()
+    harness.shell("{ printf '{\"status\":\"success\",\"data\":['; head -c 100000000 /dev/zero | tr '\\0' ' '; } | gzip -1 >'" .. dir .. "/bomb'")
+  end)
+  after_each(function()
+    server.stop_all()
+    os.remove(dir .. "/open")
+  end)
+  teardown(harness.cleanup)
+
+  -- libcurl unpacks a transfer's encoding without having been asked to, and never a content's.
+  local packed = { { "Transfer-Encoding: gzip, chunked", "too_large" }, { "Content-Encoding: gzip\r\nTransfer-Encoding: chunked", "bad_answer" } }
+  for _, case in ipairs(packed) do
+    it("fails its image as " .. case[2] .. " and costs no memory: " .. case[1]:match("%C*"), function()
+      s = server.start(([[return function(request, reply)
+        if request.id == "a" then return reply.embedding() end
+        while not io.open(%q) do reply.sleep(0.01) end
+        if request.id == "c" then return reply.hang() end
+        local file = io.open(%q, "rb")
+        local bomb = file:read("*a")
+        file:close()
+        reply.raw("HTTP/1.1 200 OK\r\n" .. %q .. ("\r\n\r\n%%x\r\n%%s\r\n0\r\n\r\n"):format(#bomb, bomb))
+      end]]):format(dir .. "/open", dir .. "/bomb", case[1]))
+      local job = harness.spawn {
+        args = { "--storage-path", harness.tree { "a.jpg", "b.jpg", "c.jpg" }, "--api-url", s.url, "--no-skip-indexed" }, env = { LC_ALL = "C" },
+      }
+      local function peak() return tonumber(harness.read("/proc/" .. job.pid .. "/status"):match("VmHWM:%s*(%d+) kB")) end
+      job:wait_for("Succeeded: a")
+      local before = peak()
+      harness.write(dir .. "/open", "")
+      job:wait_for("Failed: b")
+      assert.is_true(peak() - before < 8 * 1024, peak() - before)
+      job:signal("INT")
+      job:wait_for("SIGINT received")
+      job:signal("INT")
+      assert.equal(130, job:wait().code)
+      assert.equal(case[2], harness.records(job.cwd)[1][1].kind)
+    end)
+  end
+end)
