@@ -3,7 +3,8 @@
 --   local names = resolver.start(space, "127.0.0.1")
 --   names:answer("SERVFAIL") … names:questions() …
 --
--- Its answer to every question is a list of addresses, "SERVFAIL", "NXDOMAIN", or "" for silence. It ends with the
+-- Its answer to every question is a list of addresses, "SERVFAIL", "NXDOMAIN", or "" for silence, for which programs wait
+-- so many seconds (1). It ends with the
 -- namespace's other processes when the spec calls resolver.stop_all().
 
 local socket = require("socket")
@@ -18,11 +19,11 @@ local running = {}
 local Resolver = {}
 Resolver.__index = Resolver
 
-function resolver.start(space, answer)
+function resolver.start(space, answer, seconds)
   local self = setmetatable({ dir = process.tempdir() }, Resolver)
   running[#running + 1] = self
   self:answer(answer)
-  process.write(self.dir .. "/resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+  process.write(self.dir .. "/resolv.conf", ("nameserver 127.0.0.1\noptions timeout:%d attempts:1\n"):format(seconds or 1))
   space:shell("mount --bind " .. process.quote(self.dir .. "/resolv.conf") .. " /etc/resolv.conf")
   local command = space:words()
   for _, word in ipairs(process.interpreter()) do command[#command + 1] = word end
