@@ -116,6 +116,36 @@ describe("a process", function()
   end)
 end)
 
+describe("a process that waits", function()
+  after_each(finish)
+
+  -- Seconds of processor time, its own and the system's for it.
+  local function used(run)
+    local ticks = harness.run { command = { "getconf", "CLK_TCK" } }.stdout
+    local user, system = harness.read("/proc/" .. run.pid .. "/stat"):match("%) %S" .. (" %S+"):rep(10) .. " (%d+) (%d+)")
+    return (user + system) / ticks
+  end
+
+  local waits = {
+    { "until it may send again", "return reply.json(429, '{}', { ['Retry-After'] = '60' })", "Rate limited" },
+    { "for a backend that is gone", "return reply.reset()", "pausing and probing" },
+    { "for an answer", "return reply.hang()", "Succeeded: 010" },
+  }
+  for _, wait in ipairs(waits) do
+    it(wait[1] .. " (S61) leaves the processor to others", function()
+      s = server.start("return function(request, reply) if (request.id or 'probe') > '010' then " .. wait[2] .. " end reply.correctly() end")
+      local run = start { "--check", "each", "--retry-delay", "1" }
+      run:wait_for(wait[3])
+      socket.sleep(0.2)
+      local before, began = used(run), socket.gettime()
+      assert.is_true(before > 0)
+      socket.sleep(1.2)
+      local share = (used(run) - before) / (socket.gettime() - began)
+      assert.is_true(share < 0.1, share)
+    end)
+  end
+end)
+
 describe("a process with little", function()
   before_each(function() s = server.start "return function(request, reply) reply.sleep(0.05) reply.correctly() end" end)
   after_each(finish)

@@ -50,6 +50,25 @@ describe("the command, interrupted", function()
     assert.equal("01", harness.records(result.cwd)[1][1].id)
   end)
 
+  -- What is waited for is not in flight.
+  local waits = {
+    { "is held back by the backend", "if (request.id or 'probe') > '10' then return reply.json(429, '{}', { ['Retry-After'] = '60' }) end reply.embedding(request.id)",
+      "Rate limited" },
+    { "waits for a backend that is gone", "if (request.id or 'probe') > '10' then return reply.reset() end reply.embedding(request.id)", "pausing and probing" },
+    { "waits for one that is silent", "if (request.id or 'probe') > '10' then return reply.hang() end reply.embedding(request.id)", "pausing and probing" },
+  }
+  for _, case in ipairs(waits) do
+    it("while it " .. case[1] .. " ends at once, and counts what is pending", function()
+      local run = start(case[2], { "--max-retries", "20", "--retry-delay", "0.01", "--timeout", "0.2" })
+      run:wait_for(case[3])
+      run:signal("INT")
+      local result = run:wait(10)
+      assert.equal(130, result.code, result.output)
+      assert.same({ 10, 0, 30 }, { number(result, "Succeeded"), number(result, "Failed"), number(result, "Pending") }, result.output)
+      assert.same({}, harness.list(result.cwd))
+    end)
+  end
+
   it("by SIGUSR1 prints where it stands and goes on", function()
     local run = start("reply.sleep(0.02) reply.embedding(request.id)")
     run:wait_for("Succeeded: 20", 10)
