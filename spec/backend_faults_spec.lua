@@ -145,15 +145,36 @@ end)
 describe("a backend that fails half of what it is asked", function()
   after_each(harness.cleanup)
 
-  it("whatever its load, costs no image, and twice the requests (S33)", function()
-    local names = {}
-    for i = 1, 100 do names[i] = string.format("%03d.jpg", i) end
-    local result = against([[if math.random() < 0.5 then return reply.json(503, '{"detail":"later"}') end
-      reply.correctly()]], { "--max-retries", "30" }, { names = names, server = { dim = 8 } })
-    ends_with(result, 0, { Succeeded = 100, Failed = 0, Skipped = 0, Retries = #result.requests - 200 })
-    -- 400 are expected; a deviation of eight times the standard one, sqrt(400), is none of chance.
-    assert.is_true(#result.requests < 560, #result.requests)
-  end)
+  for _, concurrency in ipairs { "8", "auto" } do
+    it("whatever its load, costs no image, and twice the requests (S33): " .. concurrency .. " at once", function()
+      local names = {}
+      for i = 1, 100 do names[i] = string.format("%03d.jpg", i) end
+      local result = against([[if math.random() < 0.5 then return reply.json(503, '{"detail":"later"}') end
+        reply.correctly()]], { "--max-retries", "30", "--max-concurrent", concurrency }, { names = names, server = { dim = 8 } })
+      ends_with(result, 0, { Succeeded = 100, Failed = 0, Skipped = 0, Retries = #result.requests - 200 })
+      -- 400 are expected; a deviation of eight times the standard one, sqrt(400), is none of chance.
+      assert.is_true(#result.requests < 560, #result.requests)
+    end)
+  end
+end)
+
+describe("a backend that always fails a tenth of the images", function()
+  after_each(harness.cleanup)
+
+  for _, concurrency in ipairs { "8", "auto" } do
+    it("(S32) indexes all others, and is asked for those no more than it may be: " .. concurrency .. " at once", function()
+      local names = {}
+      for i = 1, 100 do names[i] = string.format("%03d.jpg", i) end
+      local result = against(embeds [[if request.id:find("0$") then return reply.json(500, '{"detail":"unsupported format: ' .. request.id .. '"}') end
+        reply.embedding()]], { "--max-retries", "3", "--max-concurrent", concurrency }, { names = names, server = { dim = 8 } })
+      ends_with(result, 1, { Succeeded = 90, Failed = 10, Skipped = 0, Retries = 30 })
+      assert.equal(100 + 90 + 10 * 4, #result.requests)
+      assert.equal(10, #result.record)
+      for _, entry in ipairs(result.record) do
+        assert.same({ "backend_error", 500, "unsupported format: " .. entry.id, 4 }, { entry.kind, entry.status, entry.error, entry.attempts })
+      end
+    end)
+  end
 end)
 
 describe("a throttled answer", function()
@@ -169,6 +190,20 @@ describe("a throttled answer", function()
       reply.embedding(request.id)]], { "--max-retries", "0" })
     ends_with(result, 0, { Succeeded = 3, Failed = 0, Throttled = 12 })
   end)
+
+  for _, concurrency in ipairs { "8", "auto" } do
+    it("to everything for a second (S28) costs no image, and few requests: " .. concurrency .. " at once", function()
+      local names = {}
+      for i = 1, 50 do names[i] = string.format("%03d.jpg", i) end
+      local result = against([[
+        state.first = state.first or request.time
+        if request.time < state.first + 1 then return reply.json(429, '{}') end
+        reply.correctly()]], { "--retry-delay", "1", "--max-retries", "0", "--max-concurrent", concurrency }, { names = names, server = { dim = 8 } })
+      ends_with(result, 0, { Succeeded = 50, Failed = 0, Skipped = 0, Throttled = #result.requests - 100 })
+      -- Waits of 50 to 100 ms, doubled each time: five to a second; what was in flight at the first, and two without a hold under auto.
+      assert.is_true(#result.requests <= 100 + 5 + 8 + 2, #result.requests)
+    end)
+  end
 
   for _, concurrency in ipairs { "3", "auto" } do
     it("holds back everything until Retry-After, " .. concurrency .. " at once", function()

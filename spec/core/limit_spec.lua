@@ -186,7 +186,36 @@ describe("errors that have nothing to do with load", function()
         at_least(0.85 * 0.7 * case[3], stats(15, 30), seed)
       end)
     end)
+
+    -- So much noise hides what more of a batching backend's slots would bring: that is found out step by step.
+    it("do not ruin what is left: half of " .. case[1] .. " (S33), once settled", function()
+      each_seed({ 977, 31337, 65537 }, simulation.flaky(0.5, case[2]), 60, function(stats, seed)
+        at_least(0.8 * 0.5 * case[3], stats(30, 60), seed)
+      end)
+    end)
   end
+end)
+
+describe("a backend that throttles everything for ten minutes (S28)", function()
+  it("is asked now and then, and used again when that is over", function()
+    local STORM_S, best = 600, 8 / 0.04
+    local asked = 0
+    local function storm(world)
+      local answer = simulation.workers(8, 0.04)(world)
+      return function(reply)
+        local seconds = world.now - world.start
+        if seconds < 10 or seconds > 10 + STORM_S then return answer(reply) end
+        asked = asked + 1
+        reply("rate_limited")
+      end
+    end
+    each_seed({ 977, 31337 }, storm, 10 + STORM_S + 90, function(stats, seed)
+      at_most(0.1 * STORM_S, asked, seed)
+      asked = 0
+      -- Nobody says when it is over: the last wait is up to a minute.
+      at_least(0.9 * best, stats(10 + STORM_S + 70, 10 + STORM_S + 90), seed)
+    end)
+  end)
 end)
 
 describe("the limit", function()
