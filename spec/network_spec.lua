@@ -230,6 +230,36 @@ describe("a name", function()
     whole(start(space, url, 20, { "--connect-timeout", "3" }):wait(), s, 20)
   end)
 
+  staged("of four replicas that are restarted one behind another (S58) costs no image, and few requests", function(space)
+    local N, AT_ONCE = 60, 8
+    local replicas = {}
+    for i = 1, 3 do
+      replicas[i] = server.start(CORRECTLY, { inside = space, port = 8000, address = "127.0.0." .. i, dim = 8, requests_per_connection = 7 })
+    end
+    resolver.start(space, "127.0.0.4 127.0.0.1 127.0.0.2 127.0.0.3") -- the fourth is down as yet
+    local function embeds()
+      local n = 0
+      for _, s in ipairs(replicas) do n = n + s:count("^POST ") end
+      return n
+    end
+    local run = start(space, "http://backend.example:8000", N, { "--max-concurrent", tostring(AT_ONCE), "--timeout", "5" })
+    while embeds() < 20 do
+      assert(not run.child:ended(), run:output_so_far())
+      socket.sleep(0.01)
+    end
+    local busiest = replicas[1]
+    for _, s in ipairs(replicas) do
+      if s:count("^POST ") > busiest:count("^POST ") then busiest = s end
+    end
+    busiest.child:kill()
+    local result = run:wait()
+    assert.equal(0, result.code, result.output)
+    assert.same({ N, 0 }, { counts(result).Succeeded, counts(result).Failed }, result.output)
+    -- What was on its way to the one that died, and libcurl's own try at each connection that died with it.
+    assert.is_true(embeds() <= N + 2 * AT_ONCE, embeds())
+    assert.is_true((counts(result).Retries or 0) <= 2 * AT_ONCE, result.output)
+  end)
+
   staged("is asked for once, however many requests wait for it (N16)", function(space)
     local names = resolver.start(space, "127.0.0.1")
     local s = server.start(CORRECTLY, { inside = space, requests_per_connection = 1 })

@@ -214,6 +214,22 @@ describe("through a proxy", function()
     assert.matches("^CONNECT ", proxy:requests()[1].method .. " ")
   end)
 
+  it("that wants another password, before it lets us through to TLS (N21), ends the run with one line that shows none", function()
+    proxy:stop()
+    proxy = server.start [[return function(request, reply)
+      reply.send(407, { ["Proxy-Authenticate"] = 'Basic realm="proxy"' }, "who")
+    end]]
+    local result = run("https://backend.invalid", { "--proxy", (proxy.url:gsub("//", "//me:hunter2@")) })
+    assert.equal(3, result.code, result.output)
+    local lines = {}
+    for line in result.stderr:gmatch("ERROR %- ([^\n]*)") do lines[#lines + 1] = line end
+    assert.equal(1, #lines, result.output)
+    assert.matches("^Backend [^\n]*407", lines[1])
+    assert.matches("Failed: 0\n.*Pending: 2\n", result.stderr)
+    assert.is_nil(result.output:find("hunter2", 1, true))
+    assert.is_true(#proxy:requests() <= 2, #proxy:requests())
+  end)
+
   it("that wants a password we do not have denies us", function()
     proxy:stop()
     proxy = server.start "return function(request, reply) reply.send(407, {}, 'who') end"

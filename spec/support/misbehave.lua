@@ -273,7 +273,7 @@ local function bind(port)
   else
     listener = assert(socket.tcp4())
     assert(listener:setoption("reuseaddr", true))
-    assert(listener:bind("127.0.0.1", port))
+    assert(listener:bind(options.address or "127.0.0.1", port))
   end
   listener:settimeout(0)
 end

@@ -24,6 +24,7 @@
 --                            signs the certificates that clients have to show, protocol = "tlsv1_2" }
 --   unix                     path of a socket to listen on instead of a TCP port
 --   port                     (default: a free one)
+--   address                  ("127.0.0.1"), which its url does not show
 --   inside                   a namespace (spec/support/namespace.lua) to run in
 --   accept = false, backlog  connections wait in the kernel's queue, and beyond `backlog` get no answer to their SYN
 
@@ -36,7 +37,7 @@ local POLL_SECONDS = 0.005
 
 local known_options = {
   dim = true, idle_close = true, requests_per_connection = true, early_answer = true, tls = true, unix = true,
-  port = true, accept = true, backlog = true, inside = true,
+  port = true, address = true, accept = true, backlog = true, inside = true,
 }
 
 local server = {}
