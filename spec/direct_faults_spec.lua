@@ -59,6 +59,31 @@ describe("a direct rebuild, when", function()
     assert.equal(30, stored(s))
   end)
 
+  -- A refusal that comes while a large body is under way. Behind it the connection is reset, which at once may overtake it.
+  for _, service in ipairs { "plain+%s/embed", "openai+%s/v1#model" } do
+    for wait, most in pairs { [0.1] = 1, [0] = 4 } do
+      it(("the embedder refuses what is too large before it has read it (S41), tells of its reason: %s, %g s"):format(service, wait), function()
+        local index = serve()
+        local s = server.start(([[return function(request, reply)
+          local body = '{"message":"at most 1 MB"}'
+          reply.raw("HTTP/1.1 413 X\r\nContent-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body)
+          reply.sleep(%g)
+          reply.reset()
+        end]]):format(wait), { early_answer = true })
+        storage = harness.tempdir()
+        for i = 1, 4 do harness.write(storage .. "/" .. i .. ".jpg", ("x"):rep(4 * 2 ^ 20)) end
+        local report = assert(revec.rebuild(options(s, index, { embedder = service:format(s.url), max_retries = 3 })))
+        assert.same({ "done", 0, 0, 4, 0 }, counts(report))
+        local told = 0
+        for _, failure in ipairs(harness.records(dir)[1]) do
+          told = told + ((failure.kind == "rejected" and failure.status == 413 and failure.error == "at most 1 MB") and 1 or 0)
+          assert.is_true(failure.attempts <= most, failure.attempts)
+        end
+        assert.is_true(told >= (most == 1 and 4 or 1), told)
+      end)
+    end
+  end
+
   it("an upsert of many fails, has each image stored by itself", function()
     local s = serve [[if request.method == "PUT" and request.path:find("/points") and select(2, request.body:gsub('"vector"', "")) > 1 then
       return reply.json(500, '{"status":{"error":"too much at once"},"time":0}') end]]

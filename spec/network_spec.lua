@@ -206,6 +206,59 @@ describe("a poor network", function()
   end)
 end)
 
+describe("an upload of a direct rebuild", function()
+  after_each(finish)
+
+  local BYTES = 100000
+
+  -- n images sent to an embedder on that network, their vectors to a file.
+  local function upload(space, s, n, args)
+    local storage, words = harness.tempdir(), {}
+    for i = 1, n do harness.write(("%s/%03d.jpg"):format(storage, i), ("x"):rep(BYTES)) end
+    for _, list in ipairs { SHORT, { "--direct", "--storage-path", storage, "--embedder", s.url .. "/embed", "--index", "vectors.sqlite" }, args } do
+      for _, word in ipairs(list) do words[#words + 1] = word end
+    end
+    return harness.spawn { inside = space, env = { LC_ALL = "C" }, args = words }
+  end
+
+  -- All n images were embedded, each from the whole of its file.
+  local function embedded(run, s, n)
+    local result = run:wait()
+    assert.same({ 0, n, 0 }, { result.code, counts(result).Succeeded, counts(result).Failed }, result.output)
+    local answered = 0
+    for _, request in ipairs(s:requests()) do answered = answered + (request.body_bytes == BYTES and 1 or 0) end
+    assert.is_true(answered >= n)
+    return result
+  end
+
+  staged("that is slow (N6) is waited for while bytes move", function(space)
+    local s = server.start("return function(request, reply) reply.json(200, '{\"embedding\":[1,2]}') end", { inside = space })
+    space:shell("tc qdisc add dev lo root tbf rate 8mbit burst 4k latency 5s")
+    local result = embedded(upload(space, s, 6, { "--timeout", "20" }), s, 6)
+    assert.equal(6, #s:requests())
+    assert.is_nil(counts(result).Retries)
+  end)
+
+  staged("that stalls in mid-body (N7) costs no image, and the run goes on by itself", function(space)
+    local gate = harness.tempdir() .. "/open" -- nothing is over before the network is broken
+    local s = server.start(([[return function(request, reply)
+      while request.n >= 10 and not io.open(%q) do reply.sleep(0.01) end
+      reply.json(200, '{"embedding":[1,2]}')
+    end]]):format(gate), { inside = space })
+    local run = upload(space, s, 40, { "--max-concurrent", "4", "--timeout", "1" })
+    while s:count() < 10 do
+      assert(not run.child:ended(), run:output_so_far())
+      socket.sleep(0.005)
+    end
+    space:drop(("tcp dport %d meta length > 1000"):format(s.port))
+    harness.write(gate, "")
+    run:wait_for("timed out")
+    space:heal()
+    local result = embedded(run, s, 40)
+    assert.is_true(counts(result).Retries > 0, result.output)
+  end)
+end)
+
 describe("a name", function()
   after_each(finish)
 
