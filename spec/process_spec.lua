@@ -129,14 +129,14 @@ describe("a process that waits", function()
   local waits = {
     { "until it may send again", "return reply.json(429, '{}', { ['Retry-After'] = '60' })", "Rate limited" },
     { "for a backend that is gone", "return reply.reset()", "pausing and probing" },
-    { "for an answer", "return reply.hang()", "Succeeded: 010" },
+    { "for an answer", "return reply.hang()", "Image: " },
   }
   for _, wait in ipairs(waits) do
     it(wait[1] .. " (S61) leaves the processor to others", function()
       s = server.start("return function(request, reply) if (request.id or 'probe') > '010' then " .. wait[2] .. " end reply.correctly() end")
       local run = start { "--check", "each", "--retry-delay", "1" }
       run:wait_for(wait[3])
-      socket.sleep(0.2)
+      socket.sleep(0.4)
       local before, began = used(run), socket.gettime()
       assert.is_true(before > 0)
       socket.sleep(1.2)
