@@ -128,6 +128,7 @@ local function strings()
   check(core.unbase64(core.base64("\0\1\2\3")) == "\0\1\2\3")
   check(core.clean("a\nb\255") == "a\\nb\239\191\189")
   check(core.fit("abc", 2) == "ab")
+  check(select("#", core.proxy(url, "http://user:password@127.0.0.1:1")) == 3)
 end
 
 strings()
