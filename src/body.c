@@ -78,7 +78,13 @@ static void next_part(struct rv_reader *r)
     r->part++;
 }
 
-/* Exactly len bytes of the part's file, which must still have them. */
+static bool changed(struct rv_reader *r)
+{
+    fail(r, "changed while it was sent");
+    return false;
+}
+
+/* Exactly len bytes of the part's file. Its last are not given unless it is as it was: so what is sent is whole. */
 static bool read_file(struct rv_reader *r, const struct rv_part *p, char *out, size_t len)
 {
     struct stat st;
@@ -88,24 +94,29 @@ static bool read_file(struct rv_reader *r, const struct rv_part *p, char *out, s
             fail(r, strerror(errno));
             return false;
         }
-        if (fstat(r->fd, &st) || (uint64_t)st.st_size != p->size) {
-            fail(r, "changed while it was sent");
-            return false;
-        }
+        if (fstat(r->fd, &st) || (uint64_t)st.st_size != p->size)
+            return changed(r);
+        r->written = st.st_mtim;
     }
     while (len) {
         ssize_t n = read(r->fd, out, len);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0) {
-            fail(r, n ? strerror(errno) : "changed while it was sent");
+        if (n < 0) {
+            fail(r, strerror(errno));
             return false;
         }
+        if (!n)
+            return changed(r);
         out += n;
         len -= (size_t)n;
         r->at += (uint64_t)n;
     }
-    return true;
+    if (r->at < p->size)
+        return true;
+    bool same = !fstat(r->fd, &st) && (uint64_t)st.st_size == p->size && st.st_mtim.tv_sec == r->written.tv_sec
+        && st.st_mtim.tv_nsec == r->written.tv_nsec;
+    return same || changed(r);
 }
 
 /* A file's next bytes as base64: whole groups of three, fewer only at its end. */

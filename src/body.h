@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 enum rv_part_type { RV_PART_TEXT, RV_PART_VECTOR, RV_PART_FILE, RV_PART_BASE64 };
 
@@ -34,6 +35,7 @@ struct rv_reader {
     int part;
     uint64_t at;          /* bytes of the part that were read from it */
     int fd;               /* of the part's file, -1: not open */
+    struct timespec written; /* when the file was last, as of its opening */
     char error[256];      /* why it cannot be read: "path: reason" */
 };
 

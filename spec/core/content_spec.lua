@@ -6,6 +6,7 @@ local census = require("spec.support.census")
 local engines = require("spec.support.engines")
 local harness = require("spec.support.harness")
 local server = require("spec.support.server")
+local socket = require("socket")
 
 local s, dir, before
 
@@ -113,6 +114,54 @@ describe("a body", function()
       assert.same({ "unreadable_file", path .. ": " .. why, 0 }, { event.kind, event.message, event.sends })
     end
   end)
+
+  -- What becomes of the file once the server has the beginning of it, and the outcome: a clear failure, or a whole file.
+  local CHANGED = "changed while it was sent"
+  local changes = {
+    { "shrinks", function(path) harness.write(path, ("b"):rep(1000)) end, CHANGED },
+    { "is emptied", function(path) harness.write(path, "") end, CHANGED },
+    { "grows", function(path)
+      local handle = io.open(path, "ab")
+      handle:write(("b"):rep(1000))
+      handle:close()
+    end, CHANGED },
+    { "is written anew", function(path, size) harness.write(path, ("b"):rep(size)) end, CHANGED },
+    { "is replaced by another", function(path, size)
+      harness.write(path .. ".new", ("b"):rep(2 * size))
+      os.rename(path .. ".new", path)
+    end },
+    { "is removed", os.remove },
+    { "is left alone", function() end },
+  }
+  for _, change in ipairs(changes) do
+    for _, base64 in ipairs { false, true } do
+      it("of a file that " .. change[1] .. " meanwhile (F2, F3) is " .. (change[3] and "none" or "whole") .. (base64 and ", as base64" or ""), function()
+        local size = 3 * 2 ^ 22 -- more than the kernel takes in advance
+        local path, gate = file("changing", ("a"):rep(size)), dir .. "/gate"
+        local slow = server.start(([[return function(request, reply)
+          while not io.open(%q) do reply.sleep(0.005) end
+          local body = reply.body()
+          reply.json(200, '{"length":"' .. #(body or "") .. '","other":"' .. tostring(body and body:find("[^%s]")) .. '"}')
+        end]]):format(gate, base64 and "YWFh" or "a"), { early_answer = true })
+        local engine = engines.new(slow)
+        local route = engine:route { method = "POST", fields = { "length", "other" } }
+        engine:submit(route, slow.url, "item", false, nil, nil, { { file = path, base64 = base64 } })
+        while slow:count() == 0 do socket.sleep(0.005) end
+        change[2](path, size)
+        harness.write(gate, "")
+        local event = engines.collect(engine, 1)[1]
+        if change[3] then
+          assert.same({ "unreadable_file", path .. ": " .. change[3] }, { event.kind, event.message })
+        else
+          assert.is_nil(event.kind, event.message)
+          assert.same({ length = ("%d"):format(base64 and size / 3 * 4 or size), other = "nil" }, event.fields)
+        end
+        slow:stop()
+        os.remove(gate)
+        os.remove(path)
+      end)
+    end
+  end
 
   it("and requests without one take turns on a connection", function()
     local engine = engines.new(s, { max_concurrent = 1 })
