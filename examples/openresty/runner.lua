@@ -111,6 +111,12 @@ end
 function M.start(options, about, drain)
   local dir = options.failed_dir
   local locked, status, why = lock(dir)
+  -- A run tells of its end a moment before it gives the lock back.
+  for _ = 1, 100 do
+    if status ~= 409 or board.running() then break end
+    ngx.sleep(0.01)
+    locked, status, why = lock(dir)
+  end
   if not locked then return nil, status, why end
   local run = setmetatable({ lock = locked, dir = dir, about = about, drain = drain, events = 0, watch = board.watch() }, Run)
   options.on_event = {
