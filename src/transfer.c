@@ -405,6 +405,11 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
     r->status = t->status;
     r->seconds = rv_now() - r->sent_at;
     r->kind = rv_classify(&t->route->rules, &answer);
+    long proxy_status = 0;
+    if (!t->sends && !curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status) && proxy_status == 407) {
+        r->status = 407;
+        r->kind = RV_DENIED;
+    }
     const char *why = NULL;
     if (s->out_of_memory || !keep_values(t))
         r->kind = RV_CUT_SHORT, why = "out of memory";
