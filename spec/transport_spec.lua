@@ -75,9 +75,11 @@ describe("a server that wants our certificate", function()
     harness.write(dir .. "/both.pem", harness.read(pem.good.cert) .. harness.read(pem.good.key))
     harness.write(dir .. "/locked.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIH=\n-----END ENCRYPTED PRIVATE KEY-----\n")
   end)
-  before_each(function()
-    s = server.start(handler, { tls = { cert = pem.good.cert, key = pem.good.key, client_ca = pem.ca, protocol = "tlsv1_2" } })
-  end)
+  local function serve(protocol)
+    if s then s:stop() end
+    s = server.start(handler, { tls = { cert = pem.good.cert, key = pem.good.key, client_ca = pem.ca, protocol = protocol } })
+  end
+  before_each(function() serve("tlsv1_2") end)
   after_each(function() s:stop() end)
   teardown(harness.cleanup)
 
@@ -88,14 +90,18 @@ describe("a server that wants our certificate", function()
     end
   end)
 
-  -- name, args, what the line says
+  -- name, args, what the line says, the protocol: of TLS 1.3 a client's handshake is over before its certificate is judged
   local refused = {
     { "none", {}, "alert handshake failure" },
+    { "none", {}, "alert certificate required", "any" },
     { "one that it does not trust", { "--cert", "self_signed.pem", "--key", "self_signed.key" }, "alert unknown ca" },
+    { "one that it does not trust", { "--cert", "self_signed.pem", "--key", "self_signed.key" }, "alert unknown ca", "any" },
+    { "one that has expired", { "--cert", "expired.pem", "--key", "expired.key" }, "alert certificate expired", "any" },
     { "one with the key of another", { "--cert", "good.pem", "--key", "expired.key" }, "private key file: '[^']*/expired%.key'" },
   }
   for _, case in ipairs(refused) do
-    it("ends the run with 3 and one line, with nothing sent and none failed, when it is given " .. case[1], function()
+    it("ends the run with 3 and one line, with nothing done and none failed, when it is given " .. case[1] .. (case[4] and ", by TLS 1.3" or ""), function()
+      if case[4] then serve(case[4]) end
       for i = 2, #case[2], 2 do case[2][i] = dir .. "/" .. case[2][i] end
       local result = run(s.url, { "--cacert", pem.ca, unpack(case[2]) })
       assert.equal(3, result.code, result.output)

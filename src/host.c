@@ -132,6 +132,8 @@ void rv_host_ended(struct rv_host *h, const struct rv_request *r, struct rv_deci
         d->delay = 0;
     } else if (r->status || r->kind == RV_BAD_ANSWER || r->kind == RV_TOO_LARGE) {
         rv_host_answered(h, now, r->sent_at, d->holds, d->delay, wait > 0, why);
+    } else if (r->kind == RV_TLS && h->state == RV_IO_STARTING) {
+        rv_host_give_up(h, why); /* connected, but the server has not let us in */
     } else {
         rv_host_silent(h, now, why);
     }

@@ -329,6 +329,11 @@ static enum rv_transport transport(const struct rv_transfer *t, CURLcode code)
     case CURLE_SSL_CACERT_BADFILE: case CURLE_SSL_CRL_BADFILE: case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_PINNEDPUBKEYNOTMATCH: case CURLE_SSL_INVALIDCERTSTATUS: case CURLE_SSL_CLIENTCERT:
         return RV_TRANSPORT_TLS;
+    case CURLE_SEND_ERROR: case CURLE_RECV_ERROR:
+        /* In TLS 1.3 a server judges our certificate when our handshake is over and the request under way. */
+        if (t->sends && !t->status && strstr(t->error, " alert "))
+            return RV_TRANSPORT_TLS;
+        return t->sends ? RV_TRANSPORT_CUT : RV_TRANSPORT_CONNECT;
     case CURLE_WEIRD_SERVER_REPLY: case CURLE_UNSUPPORTED_PROTOCOL: case CURLE_BAD_CONTENT_ENCODING:
         return RV_TRANSPORT_GARBAGE;
     case CURLE_OUT_OF_MEMORY: /* libcurl says so of a header line of over 100 KB, too */
