@@ -123,6 +123,20 @@ describe("over HTTP/2", function()
     end)
   end
 
+  it("nginx's answer to a missing certificate ends the run with its reason, and with one every image is indexed", function()
+    serve(("ssl_client_certificate %s; ssl_verify_client on;"):format(pem.ca))
+    local result = rebuild "--http2"
+    assert.equal(3, result.code, result.output)
+    assert.matches("Backend denies access %(https://[^)]*%): [^\n]*No required SSL certificate was sent", result.stderr)
+    assert.matches("Failed: 0\n.*Pending: 60\n", result.stderr)
+    front.child:kill()
+    behind:stop()
+    serve(("ssl_client_certificate %s; ssl_verify_client on;"):format(pem.ca))
+    local _, counts, seen = rebuild("--http2", "--cert", pem.wrong_host.cert, "--key", pem.wrong_host.key)
+    assert.same({ N, 0, 0 }, counts)
+    once_each(seen)
+  end)
+
   it("an answer that is reset in mid-body (N27) is never taken for a whole one", function()
     serve("", [[
       if request.method == "POST" and request.seen == 1 and request.id:find("0$") then

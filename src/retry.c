@@ -44,10 +44,15 @@ static enum rv_kind by_body(const struct rv_rules *rules, const struct rv_answer
     return otherwise;
 }
 
+/* nginx's words, under a 400, when it stands before a service and has not seen a certificate of ours that it trusts. */
+static const char *const no_certificate[] = {"No required SSL certificate was sent", "The SSL certificate error"};
+
 static enum rv_kind by_status(const struct rv_rules *rules, const struct rv_answer *a)
 {
     int status = a->status;
     switch (status) {
+    case 400:
+        return mentions(a, no_certificate, 2) ? RV_DENIED : by_body(rules, a, RV_REJECTED);
     case 401: case 402: case 403: case 407:
         return RV_DENIED;
     case 404: case 410:

@@ -60,6 +60,16 @@ describe("classify", function()
     end
   end)
 
+  it("calls nginx's 400 for want of a certificate denied", function()
+    for _, title in ipairs { "400 No required SSL certificate was sent", "400 The SSL certificate error" } do
+      local body = "<html>\r\n<head><title>" .. title .. "</title></head>\r\n"
+      for _, rules in ipairs { {}, json, says } do
+        assert.equal("denied", internals.classify(rules, { status = 400, body = body }))
+      end
+      assert.equal("backend_error", internals.classify(says, { status = 500, body = body }))
+    end
+  end)
+
   it("calls any 2xx an answer", function()
     for _, status in ipairs { 200, 201, 202, 204, 299 } do
       assert.equal("ok", internals.classify({}, { status = status }))

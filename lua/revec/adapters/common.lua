@@ -129,7 +129,10 @@ function M.reason(event)
     return ("a redirect (%d) to %s, which is not followed"):format(event.status, (core.fit(core.clean(where), 200)))
   end
   if event.kind == "too_large" then return "the answer is larger than allowed" end
-  if body:find("^%s*<") then return "an HTML page instead of an answer" end
+  if body:find("^%s*<") then
+    local title = body:match("<title>%s*(.-)%s*</title>") or ""
+    return "an HTML page instead of an answer" .. (title ~= "" and ": " .. (core.fit(core.clean(title), 200)) or "")
+  end
   local fields = event.fields or {}
   local answer = fields.message and fields or cjson.decode(body)
   local function told(...) return text_of(M.at(answer, ...)) end
