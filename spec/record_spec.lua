@@ -215,7 +215,7 @@ describe("record.repair", function()
 
   it("leaves out lines that would spoil the record, and keeps those beside them", function()
     local spoiled = { { '"e"', '"a\tb"' }, { '"e"', '"a\1b"' }, { '"e"', '"a\255b"' }, { '"e"', '"a\0b"' }, { "null", "nan" },
-      { "null", "0x10" }, { '"path": "/p/a.jpg"\t', "" }, { '"error"', "error" } }
+      { "null", "0x10" }, { '"path": "/p/a.jpg"\t', "" }, { '"error"', "error" }, { '\t"error"', '\t\t"error"' } }
     for _, change in ipairs(spoiled) do
       local line = whole:gsub(change[1], change[2])
       harness.write(dir .. "/failed_images_20240125_100130.1.journal", whole .. line .. whole)

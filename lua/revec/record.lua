@@ -44,10 +44,11 @@ end
 -- has lost some of it. One line that is none would make the whole record unreadable.
 local function object(line)
   local fields = line:match('^("id": .*\t"path": .*\t"sends": %d+)\t$')
-  for field in (fields or ""):gmatch("[^\t]+") do
+  if not fields then return nil end
+  for field in (fields .. "\t"):gmatch("([^\t]*)\t") do
     if not is_field(field) then return nil end
   end
-  return fields and "  {\n    " .. fields:gsub("\t", ",\n    ") .. "\n  }"
+  return "  {\n    " .. fields:gsub("\t", ",\n    ") .. "\n  }"
 end
 
 -- The path of a file in dir, as one would write it.
