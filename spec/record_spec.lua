@@ -160,6 +160,20 @@ describe("record", function()
     assert.equal(1, #cjson.decode(harness.read(assert(record:close()))))
   end)
 
+  it("stays a journal when the disk does not take it (H6), for the next run to make it", function()
+    local sync = core.sync
+    finally(function() core.sync = sync end)
+    core.sync = function() return nil, "Input/output error", 5 end
+    local record = assert(records.open(dir))
+    record:add(image("a.jpg"), failure())
+    local path, why = record:close()
+    assert.is_nil(path)
+    assert.matches("^Input/output error; the failures are in " .. dir:gsub("%p", "%%%0") .. "/failed_images_[%d_.]+journal$", why)
+    assert.equal(1, #harness.list(dir))
+    core.sync = sync
+    assert.equal("a.jpg", cjson.decode(harness.read(records.repair(dir)[1]))[1].id)
+  end)
+
   it("carries names of any bytes", function()
     local name = 'tab\tline\nquote"back\\slash\255.jpg'
     local record = assert(records.open(dir))
