@@ -333,16 +333,19 @@ static enum rv_transport transport(const struct rv_transfer *t, CURLcode code)
         /* In TLS 1.3 a server judges our certificate when our handshake is over and the request under way. */
         if (t->sends && !t->status && strstr(t->error, " alert "))
             return RV_TRANSPORT_TLS;
-        return t->sends ? RV_TRANSPORT_CUT : RV_TRANSPORT_CONNECT;
+        break;
     case CURLE_WEIRD_SERVER_REPLY: case CURLE_UNSUPPORTED_PROTOCOL: case CURLE_BAD_CONTENT_ENCODING:
         return RV_TRANSPORT_GARBAGE;
     case CURLE_OUT_OF_MEMORY: /* libcurl says so of a header line of over 100 KB, too */
-        return t->sends && !t->headers_read.ended ? RV_TRANSPORT_CAPPED : t->sends ? RV_TRANSPORT_CUT : RV_TRANSPORT_CONNECT;
+        if (t->sends && !t->headers_read.ended)
+            return RV_TRANSPORT_CAPPED;
+        break;
     case CURLE_OPERATION_TIMEDOUT:
         return t->sends ? RV_TRANSPORT_TIMEOUT : RV_TRANSPORT_CONNECT;
     default:
-        return t->sends ? RV_TRANSPORT_CUT : RV_TRANSPORT_CONNECT;
+        break;
     }
+    return t->sends ? RV_TRANSPORT_CUT : RV_TRANSPORT_CONNECT;
 }
 
 /* Moves what was wanted from the skimmer to the request: text for strings, raw JSON for the rest. */
@@ -410,6 +413,7 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
     r->status = t->status;
     r->seconds = rv_now() - r->sent_at;
     r->kind = rv_classify(&t->route->rules, &answer);
+    /* A proxy's refusal comes before there is a request, and so not as an answer to one. */
     long proxy_status = 0;
     if (!t->sends && !curl_easy_getinfo(t->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status) && proxy_status == 407) {
         r->status = 407;
@@ -422,7 +426,7 @@ void rv_transfer_end(struct rv_transfer *t, CURLcode code, double *retry_after)
         r->kind = RV_UNREADABLE_FILE, why = t->reader.error;
     else if (r->kind == RV_OK && keeps_whole(t))
         why = keep_answer(t);
-    else if (r->kind != RV_OK && code != CURLE_OK && !t->capped)
+    else if (r->kind != RV_OK && code != CURLE_OK && r->kind != RV_TOO_LARGE)
         /* libcurl quotes a proxy that it cannot use, password and all. */
         why = t->error[0] && strncmp(t->error, "Unsupported proxy", 17) ? t->error : curl_easy_strerror(code);
     if (why)

@@ -40,13 +40,14 @@ end
 -- @param options as options.resolve gives them
 -- @return string; nil when there is none; nil and one line when libcurl cannot use it
 function M.proxy(options, url)
+  if options.unix_socket then return nil end
   local proxy, variable, usable = core.proxy(url, options.proxy)
   if not proxy then return nil end
   proxy = settings.redact(proxy)
   if not usable then
     return nil, (variable or "proxy") .. ": a proxy that libcurl can use expected, got " .. settings.show(proxy)
   end
-  return not options.unix_socket and proxy or nil
+  return proxy
 end
 
 -- What libcurl takes from a file: as the file names it, and as we do.

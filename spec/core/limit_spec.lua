@@ -120,6 +120,17 @@ describe("a backend that counts per second", function()
     end
   end
 
+  it("costs more to find out across a slow network, and where a refusal is a great part", function()
+    for _, case in ipairs { { 20, 0.05, 0.03, 0.15 }, { 100, 0.3, 0.03, 0.06 }, { 5, 0.05, nil, 0.1 } } do
+      each_seed(many_seeds(), simulation.counts(case[1], case[2]), 20, function(stats, seed)
+        local _, refused = stats(0, 12)
+        at_most(case[4], refused, seed)
+        _, refused = stats(10, 20)
+        at_most(0.015, refused, seed)
+      end, case[3])
+    end
+  end)
+
   it("is followed when it permits a tenth for a while", function()
     local function most(seconds) return (seconds < 20 or seconds > 50) and 100 or 10 end
     each_seed({ 977, 31337, 65537 }, simulation.counts(most, 0.1), 120, function(stats, seed)

@@ -73,7 +73,7 @@ describe("an answer", function()
   it("is too large with one header line of a megabyte, and is not asked for again", function()
     local engine, s = serve [[ reply.raw("HTTP/1.1 200 OK\r\nX-Filler: " .. ("x"):rep(1000000) .. "\r\n\r\n{}") ]]
     local event = engines.ask(engine, engine:route {}, s.url .. "/")
-    assert.same({ "too_large", 1 }, { event.kind, event.sends })
+    assert.same({ "too_large", 1, nil }, { event.kind, event.sends, event.message })
   end)
 
   it("in chunks may end with trailers", function()

@@ -56,13 +56,16 @@ function Pipeline:room()
   return self:lists() and 0 or self.engine:room()
 end
 
--- Kinds of failures after which an image may have been embedded all the same.
-local unclear = { timeout = true, cut_short = true }
+-- Whether the image may have been embedded all the same, as the core judges it before it sends a request again.
+local function may_have_landed(failure)
+  local kind = failure.kind
+  return kind == "timeout" or kind == "cut_short" or (kind == "bad_answer" and not failure.status)
+end
 
 --- Asks the backend for what the image's stage says; true when that took a request.
 -- @param failure of an image that a hook has tried again; nil otherwise
 function Pipeline:submit(image, failure)
-  if failure and unclear[failure.kind] and image.stage == "embed" and self.looks_up then
+  if failure and may_have_landed(failure) and image.stage == "embed" and self.looks_up then
     image.stage, image.embedded_again = "verify", nil
   end
   if image.stage ~= "embed" then return self.lookups:ask(image) end
